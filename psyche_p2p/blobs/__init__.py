@@ -1,0 +1,1 @@
+"""Content-addressed blobs: chunk manifests, kinds, validation, and the store on disk."""

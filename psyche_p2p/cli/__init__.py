@@ -1,0 +1,1 @@
+"""Commands: argv and environment end here."""

@@ -1,0 +1,1 @@
+"""Chunked DCT, top-k and tight bit streams: an update to bytes and back."""

@@ -1,0 +1,1 @@
+"""Agreement on the next block of a run's log, without IO."""

@@ -1,0 +1,1 @@
+"""Training data: providers, tokenizers, and the permutation of samples."""

@@ -1,0 +1,1 @@
+"""Distillation in place: teachers at tier 0, students above."""

@@ -1,0 +1,1 @@
+"""Transformers with MatFormer tiers, their canonical schema, and checkpoints."""

@@ -1,0 +1,1 @@
+"""Discovery, gossip, bulk transfer and relays."""

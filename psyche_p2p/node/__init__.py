@@ -1,0 +1,1 @@
+"""The peer: owns every task and wires the other packages together."""

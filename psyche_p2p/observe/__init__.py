@@ -1,0 +1,1 @@
+"""What a peer shows: metrics, events, terminal and web views."""

@@ -1,0 +1,1 @@
+"""A seeded discrete-event simulator that drives coordinator and consensus, and attacks both."""
