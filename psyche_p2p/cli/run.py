@@ -1,0 +1,91 @@
+"""`psyche-peer run`: check, show and name a run's configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from psyche_p2p.config import RunConfig, load_run_config, run_id
+from psyche_p2p.config.problems import InvalidConfigError, show_value
+from psyche_p2p.config.schema import Section
+from psyche_p2p.errors import ExitCode
+
+_file = click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+
+
+@click.group(epilog="Example: psyche-peer run validate configs/nano.toml")
+def run() -> None:
+    """Check, show and name a run's configuration."""
+
+
+@run.command(epilog="Example: psyche-peer run validate configs/nano.toml")
+@_file
+def validate(path: Path) -> int:
+    """Check FILE and say everything that is wrong with it.
+
+    Exit code 0: the configuration is good. 3: it is not.
+    """
+    try:
+        config = load_run_config(path)
+    except InvalidConfigError as error:
+        for problem in error.problems:
+            click.echo(f"error: {path}: {problem}", err=True)
+        return error.exit_code
+    click.echo(f"{path}: run {config.run.name} is valid, id {run_id(config).hex()}")
+    return ExitCode.OK
+
+
+@run.command("id", epilog="Example: psyche-peer run id configs/nano.toml")
+@_file
+def show_id(path: Path) -> None:
+    """Print the id of the run that FILE describes, in hexadecimal, alone on a line."""
+    click.echo(run_id(load_run_config(path)).hex())
+
+
+@run.command(epilog="Example: psyche-peer run show configs/nano.toml")
+@_file
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(path: Path, as_json: bool) -> None:
+    """Print every value of FILE's run; the ones left at their default are marked."""
+    config = load_run_config(path)
+    if as_json:
+        values = {"run_id": run_id(config).hex(), "config": config.model_dump(mode="json")}
+        click.echo(json.dumps(values, indent=2))
+        return
+    click.echo(f"# run id {run_id(config).hex()}")
+    for line in _lines(config):
+        click.echo(line)
+
+
+def _lines(config: RunConfig) -> Iterator[str]:
+    for name in RunConfig.model_fields:
+        yield ""
+        yield from _section_lines(name, getattr(config, name))
+
+
+def _section_lines(prefix: str, section: Section) -> Iterator[str]:
+    """The section as TOML that loads again, its inner sections after its own keys."""
+    yield f"[{prefix}]"
+    inner: list[tuple[str, Section]] = []
+    for name, info in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            inner.append((name, value))
+            continue
+        is_default = not info.is_required() and value == info.default
+        yield f"{name} = {_toml(value)}" + ("  # default" if is_default else "")
+    for name, value in inner:
+        yield ""
+        yield from _section_lines(f"{prefix}.{name}", value)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return show_value(value)
