@@ -98,7 +98,9 @@ def install_profile(environment: Environment, profile: str) -> None:
     """Create the environment if it is not there; install the package with a profile's extras."""
     if not environment.python.exists():
         _say("making .venv: the first use takes a few minutes")
-        _run([sys.executable, "-m", "venv", str(environment.folder)], _venv_cure())
+        # not sys.executable: in an activated .venv that is the one just removed
+        base = getattr(sys, "_base_executable", sys.executable)
+        _run([base, "-m", "venv", str(environment.folder)], _venv_cure())
         index = os.environ.get("PSYCHE_TORCH_INDEX")
         torch = ["torch", *(["--index-url", index] if index else [])]
         _pip(environment, "torch", torch)
