@@ -74,13 +74,15 @@ joins = st.builds(
     schema_hash=hashes,
     nonce=large,
 )
-enveloped = (
-    commitments
-    | votes
-    | joins
-    | st.builds(wire.Withdraw, epoch=large, reason=texts)
-    | st.builds(wire.Proposal, height=large, view=large, valid_view=st.none() | large, block=blocks)
-    | st.builds(
+ENVELOPED: dict[type[Any], st.SearchStrategy[Any]] = {
+    wire.Commitment: commitments,
+    wire.Vote: votes,
+    wire.Join: joins,
+    wire.Withdraw: st.builds(wire.Withdraw, epoch=large, reason=texts),
+    wire.Proposal: st.builds(
+        wire.Proposal, height=large, view=large, valid_view=st.none() | large, block=blocks
+    ),
+    wire.Attestation: st.builds(
         wire.Attestation,
         epoch=large,
         round=large,
@@ -89,8 +91,8 @@ enveloped = (
         ),
         param_round=large,
         param_root=hashes,
-    )
-    | st.builds(
+    ),
+    wire.Verdict: st.builds(
         wire.Verdict,
         epoch=large,
         round=large,
@@ -99,8 +101,8 @@ enveloped = (
         blob_hash=hashes,
         agreement_ppm=small,
         accepted=st.booleans(),
-    )
-    | st.builds(
+    ),
+    wire.Status: st.builds(
         wire.Status,
         height=large,
         state_root=hashes,
@@ -111,8 +113,8 @@ enveloped = (
         param_root=hashes,
         warm=st.booleans(),
         software=texts,
-    )
-    | st.builds(
+    ),
+    wire.AntiEntropyDigest: st.builds(
         wire.AntiEntropyDigest,
         height=large,
         block_hash=hashes,
@@ -128,14 +130,14 @@ enveloped = (
                 verdicts=hashes,
             )
         ),
-    )
-)
-standalone = (
-    blocks
-    | certificates
-    | st.builds(wire.DecidedBlock, block=blocks, certificate=certificates)
-    | st.builds(wire.ChunkManifest, size_bytes=large, chunks=tuples_of(hashes))
-    | st.builds(
+    ),
+}
+STANDALONE: dict[type[Any], st.SearchStrategy[Any]] = {
+    wire.Block: blocks,
+    wire.Certificate: certificates,
+    wire.DecidedBlock: st.builds(wire.DecidedBlock, block=blocks, certificate=certificates),
+    wire.ChunkManifest: st.builds(wire.ChunkManifest, size_bytes=large, chunks=tuples_of(hashes)),
+    wire.BlobHeader: st.builds(
         wire.BlobHeader,
         version=small,
         kind=st.sampled_from(wire.BlobKind),
@@ -162,6 +164,7 @@ standalone = (
         tokens=large,
         loss=st.floats(allow_nan=False, allow_infinity=False),
         payload_hash=hashes,
-    )
-)
-messages = enveloped | standalone
+    ),
+}
+enveloped = st.one_of(list(ENVELOPED.values()))
+messages = st.one_of([*ENVELOPED.values(), *STANDALONE.values()])

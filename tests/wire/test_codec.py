@@ -66,16 +66,7 @@ def test_truncated_messages_raise_nothing_but_wire_errors(
 
 
 def test_every_message_type_is_exercised_by_the_strategies() -> None:
-    seen = set(wire.message_types())
-
-    @given(our.messages)
-    def collect(message: Any) -> None:
-        seen.discard(type(message))
-
-    for _ in range(20):
-        if seen:
-            collect()
-    assert not seen
+    assert {*our.ENVELOPED, *our.STANDALONE} == set(wire.message_types())
 
 
 def test_size_is_checked_before_parsing() -> None:
