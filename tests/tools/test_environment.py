@@ -45,6 +45,13 @@ def test_a_profile_is_installed_once(tmp_path: Path) -> None:
     assert installs(root) == ["run", "dev"]
 
 
+def test_what_a_developer_has_serves_a_user(tmp_path: Path) -> None:
+    root = project(tmp_path)
+    ensure(root, "dev")
+    ensure(root, "run")
+    assert installs(root) == ["dev"]
+
+
 @pytest.mark.parametrize("name", ["constraints.txt", "setup.cfg"])
 def test_a_changed_lock_makes_it_again(tmp_path: Path, name: str) -> None:
     root = project(tmp_path)
