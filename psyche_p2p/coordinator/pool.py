@@ -33,6 +33,7 @@ class Pool:
     warm: tuple[Signed, ...] = ()
     commitments: tuple[Signed, ...] = ()
     attestations: tuple[Signed, ...] = ()
+    verdicts: tuple[Signed, ...] = ()
     evidence: tuple[AnyCommand, ...] = ()
 
 

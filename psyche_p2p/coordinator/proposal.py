@@ -13,6 +13,7 @@ from psyche_p2p.coordinator.acceptance import count_votes, judge
 from psyche_p2p.coordinator.chain import SEED_CONTEXT, next_seed, seed_message
 from psyche_p2p.coordinator.commands import AnyCommand, encode_command
 from psyche_p2p.coordinator.epochs import count_present, final_attestation, warm_statement
+from psyche_p2p.coordinator.findings import find_double_commitments, find_failed_work
 from psyche_p2p.coordinator.opening import first_round_count, learning_rates
 from psyche_p2p.coordinator.pool import Pool, latest_by_sender, make_close_round
 from psyche_p2p.coordinator.quorum import compute_quorum
@@ -39,7 +40,7 @@ def due_commands(state: State, pool: Pool, now_ms: int) -> tuple[AnyCommand, ...
     along with what comes anyway.
     """
     at_now = replace(state, time_ms=max(now_ms, state.time_ms))
-    working, urgent = _take(at_now, _urgent(pool))
+    working, urgent = _take(at_now, _urgent(at_now, pool))
     main = [command for command in _phase_commands(working, pool) if _applies(working, command)]
     _, joins = _take(working, _joins(pool))
     if not urgent and not main and (not joins or state.phase in _QUIET_PHASES):
@@ -154,9 +155,11 @@ def _signatures(
     return tuple(wire.PeerSignature(peer, said[peer].signature) for peer in sorted(said))
 
 
-def _urgent(pool: Pool) -> Iterator[AnyCommand]:
+def _urgent(state: State, pool: Pool) -> Iterator[AnyCommand]:
     """What does not wait: proof of misconduct, the owner's word, a member's leave."""
     yield from pool.evidence
+    yield from find_double_commitments(pool.commitments)
+    yield from find_failed_work(state, pool.verdicts)
     for signed in sorted(pool.orders, key=lambda one: one.message.nonce):
         yield wire.Obey(signed.message, signed.signature)
     for signed in pool.withdrawals:

@@ -60,8 +60,8 @@ def why_not_yet(
     """Why a round may not be closed with these slots at this time; None if it may.
 
     It may at once when everything that can be expected has come: every batch of the trainers that
-    delivered their last one, and half of all. With half of all it may when the rest has had twice
-    the usual time; at its deadline it may in any case.
+    were heard of in the last round, and half of all. With half of all it may when the rest has had
+    twice the usual time; at its deadline it may in any case.
     """
     elapsed_ms = now_ms - state.head_since_ms
     if elapsed_ms >= state.rules.max_round_ms:
@@ -69,7 +69,7 @@ def why_not_yet(
     members = {member.peer: member for member in state.active_members}
     possible = [index for index, slot in enumerate(opened.slots) if slot.trainer in members]
     expected = [
-        index for index in possible if members[opened.slots[index].trainer].missed_rounds == 0
+        index for index in possible if members[opened.slots[index].trainer].silent_rounds == 0
     ]
     arrived = sum(index in accepted for index in possible)
     if 2 * arrived < len(possible):
@@ -119,7 +119,7 @@ def _after_round(member: Member, opened: OpenRound, judgement: Judgement) -> Mem
         member = replace(member, missed_rounds=member.missed_rounds + 1)
     if is_heard:
         return replace(member, silent_rounds=0, is_late=False)
-    if member.peer in opened.committee:
+    if slots or member.peer in opened.committee:
         return replace(member, silent_rounds=member.silent_rounds + 1)
     return member
 

@@ -53,14 +53,7 @@ def apply(state: State, block: Block, verify: Verify = verify_signature) -> Stat
     """The state after a block; Rejected, with the first reason, if it does not follow."""
     for reason in _header_faults(state, block, verify):
         raise Rejected(reason)
-    working = apply_commands(
-        enter_block(state, block), (decode_command(data) for data in block.commands), verify
-    )
-    root = require_root(working)
-    if root != block.state_root:
-        ours, theirs = short_id(root), short_id(block.state_root)
-        raise Rejected(f"the block ends in state {theirs}, its commands in {ours}")
-    return replace(working, block_hash=block_hash(block))
+    return _follow(state, block, verify)
 
 
 def validate(state: State, block: Block, verify: Verify = verify_signature) -> tuple[str, ...]:
@@ -69,7 +62,7 @@ def validate(state: State, block: Block, verify: Verify = verify_signature) -> t
     if faults:
         return faults
     try:
-        apply(state, block, verify)
+        _follow(state, block, verify)
     except Rejected as rejected:
         return (str(rejected),)
     return ()
@@ -105,6 +98,18 @@ def require_root(state: State) -> StateRoot:
         return state_root(state)
     except ValueError as error:
         raise Rejected(f"the state would hold what it cannot: {error}") from error
+
+
+def _follow(state: State, block: Block, verify: Verify) -> State:
+    """The state after a block whose header is good."""
+    working = apply_commands(
+        enter_block(state, block), (decode_command(data) for data in block.commands), verify
+    )
+    root = require_root(working)
+    if root != block.state_root:
+        ours, theirs = short_id(root), short_id(block.state_root)
+        raise Rejected(f"the block ends in state {theirs}, its commands in {ours}")
+    return replace(working, block_hash=block_hash(block))
 
 
 def _header_faults(state: State, block: Block, verify: Verify) -> Iterator[str]:
