@@ -1,4 +1,4 @@
-"""Assignment: everything once, nothing twice, little movement, no favourites, the same everywhere."""
+"""Assignment: everything once, nothing twice, little movement, no favourites."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ def test_speeds_are_clipped_around_the_median(speeds: list[int]) -> None:
 
 
 def test_slow_hardware_gets_less_but_something() -> None:
-    assert compute_batch_sizes(100, [1000, 1000, 10, 10**9], is_equal=False) == [17, 17, 5, 61]
+    # one each; of the other 96, 4, 4, 1 and 16 of 25 parts: 15.36, 15.36, 3.84 and 61.44
+    assert compute_batch_sizes(100, [1000, 1000, 10, 10**9], is_equal=False) == [16, 16, 5, 63]
     assert compute_batch_sizes(10, [1, 2, 3], is_equal=True) == [4, 3, 3]
 
 
