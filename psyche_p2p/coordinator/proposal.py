@@ -18,6 +18,7 @@ from psyche_p2p.coordinator.opening import first_round_count, learning_rates
 from psyche_p2p.coordinator.pool import Pool, latest_by_sender, make_close_round
 from psyche_p2p.coordinator.quorum import compute_quorum
 from psyche_p2p.coordinator.rounds import due_times_ms as round_due_times_ms
+from psyche_p2p.coordinator.rounds import linger_ms
 from psyche_p2p.coordinator.signed import Sign, Signed
 from psyche_p2p.coordinator.state import State, state_root
 from psyche_p2p.coordinator.transition import apply_command, apply_commands, enter_block
@@ -129,8 +130,7 @@ def _is_worth_waiting(state: State, opened: OpenRound, command: wire.CloseRound)
 
     Closing at the very quorum would forever leave out the slowest witness, who would seem silent.
     """
-    linger_ms = state.usual_round_ms + state.usual_round_ms // 4
-    if state.time_ms - state.head_since_ms >= min(linger_ms, state.rules.max_round_ms):
+    if state.time_ms - state.head_since_ms >= linger_ms(state):
         return False
     prompt = {member.peer for member in state.active_members if member.silent_rounds == 0}
     expected = prompt.intersection(opened.committee)

@@ -81,13 +81,16 @@ def why_not_yet(
     return "batches that can be expected have not come yet"
 
 
+def linger_ms(state: State) -> int:
+    """How old a round gets before its proposer stops waiting for the slowest witness."""
+    return min(state.usual_round_ms + state.usual_round_ms // 4, state.rules.max_round_ms)
+
+
 def due_times_ms(state: State) -> tuple[int, ...]:
     """When the head round may become due by the passing of time alone."""
-    grace = (_GRACE * state.usual_round_ms,) if state.usual_round_ms else ()
-    waits = sorted(
-        min(wait, state.rules.max_round_ms) for wait in (*grace, state.rules.max_round_ms)
-    )
-    return tuple(state.head_since_ms + wait for wait in waits)
+    most, usual = state.rules.max_round_ms, state.usual_round_ms
+    waits = {linger_ms(state), _GRACE * usual, most} if usual else {most}
+    return tuple(state.head_since_ms + wait for wait in sorted(waits) if wait <= most)
 
 
 def _credit(state: State, opened: OpenRound, judgement: Judgement) -> State:
