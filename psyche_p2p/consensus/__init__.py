@@ -19,7 +19,6 @@ from psyche_p2p.consensus.effects import (
 from psyche_p2p.consensus.genesis import Founding, find_founding_fault, prefer_chain
 from psyche_p2p.consensus.memory import Memory
 from psyche_p2p.consensus.signing import (
-    Ed25519Checker,
     IdentitySigner,
     SignatureChecker,
     Signer,
@@ -36,7 +35,6 @@ __all__ = [
     "Signer",
     "SignatureChecker",
     "IdentitySigner",
-    "Ed25519Checker",
     "Effect",
     "Persist",
     "Broadcast",

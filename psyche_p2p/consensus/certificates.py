@@ -35,6 +35,6 @@ def find_certificate_fault(
         return f"{strangers[0]} is not in the committee"
     vote = Vote(certificate.height, certificate.view, VoteStep.PRECOMMIT, certificate.block_hash)
     for signature in certificate.signatures:
-        if not checker.verify(vote, signature.voter, signature.signature):
+        if not checker.is_signed(vote, signature.voter, signature.signature):
             return f"{signature.voter} did not sign this precommit"
     return None

@@ -44,6 +44,7 @@ class Network:
         self.loss = links.loss
         self.message_count = 0
         self.byte_count = 0
+        self.blob_byte_count = 0
 
     def split(self, sides: Iterable[Iterable[int]]) -> None:
         """Only peers on the same side reach each other; peers named nowhere form a side too."""
@@ -76,7 +77,7 @@ class Network:
         began = max(self._downlink_free_ms.get(target, 0), self._loop.now_ms)
         ends = began + size_bytes // self._links.bandwidth_bytes_per_ms
         self._downlink_free_ms[target] = ends
-        self.byte_count += size_bytes
+        self.blob_byte_count += size_bytes
         return ends + 2 * self._links.latency_ms
 
     def _deliver_later(self, source: int, target: int, message: Any) -> None:

@@ -23,6 +23,7 @@ class Lie(Enum):
     LYING_WITNESS = "lying-witness"
     COPYING_TRAINER = "copying-trainer"
     EQUIVOCATING_TRAINER = "equivocating-trainer"
+    STALE_CLOSER = "stale-closer"
 
 
 class FaultKind(Enum):

@@ -18,7 +18,7 @@ from psyche_p2p.consensus.effects import (
     WalRecord,
 )
 from psyche_p2p.consensus.memory import Memory
-from psyche_p2p.consensus.signing import Ed25519Checker, IdentitySigner
+from psyche_p2p.consensus.signing import IdentitySigner, SignatureChecker
 from psyche_p2p.consensus.timeouts import Timeouts
 from psyche_p2p.coordinator.quorum import compute_quorum
 from psyche_p2p.identity import Identity
@@ -26,7 +26,7 @@ from psyche_p2p.ids import BlobHash, BlockHash, Height, PeerId, RunId, Signature
 from psyche_p2p.wire import Block, DecidedBlock, Envelope, Proposal, Vote, VoteStep
 
 RUN = RunId(b"r" * 32)
-CHECKER = Ed25519Checker(RUN)
+CHECKER = SignatureChecker(RUN)
 GENESIS = BlockHash(b"g" * 32)
 TIMEOUTS = Timeouts()
 
