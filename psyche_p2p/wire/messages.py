@@ -241,6 +241,15 @@ class DecidedBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredStatement:
+    """A statement about to be sent, as the write-ahead log keeps it; never sent itself."""
+
+    height: Height
+    own: bytes
+    reasons: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TensorEntry:
     """A tensor and the grid of chunks it was cut into."""
 
