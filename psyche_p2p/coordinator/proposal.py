@@ -19,7 +19,7 @@ from psyche_p2p.coordinator.pool import Pool, latest_by_sender, make_close_round
 from psyche_p2p.coordinator.quorum import compute_quorum
 from psyche_p2p.coordinator.rounds import due_times_ms as round_due_times_ms
 from psyche_p2p.coordinator.rounds import linger_ms
-from psyche_p2p.coordinator.signed import Sign, Signed
+from psyche_p2p.coordinator.signed import Sign, Signed, trust
 from psyche_p2p.coordinator.state import State, state_root
 from psyche_p2p.coordinator.transition import apply_command, apply_commands, enter_block
 from psyche_p2p.errors import Rejected
@@ -89,7 +89,7 @@ def build_block(
         commands=tuple(encode_command(command) for command in commands),
         state_root=StateRoot(bytes(DIGEST_BYTES)),
     )
-    after = apply_commands(enter_block(state, draft), iter(commands), _trusting)
+    after = apply_commands(enter_block(state, draft), iter(commands), trust)
     return replace(draft, state_root=state_root(after))
 
 
@@ -137,7 +137,7 @@ def _is_worth_waiting(state: State, opened: OpenRound, command: wire.CloseRound)
     heard = {opened.committee[one.witness] for one in command.witnessings}
     if not expected <= heard:
         return True
-    accepted = judge(state, opened, command, _trusting).accepted
+    accepted = judge(state, opened, command, trust).accepted
     votes = count_votes(command)
     return any(
         accepted.get(one.slot) is one and votes[index] < len(expected)
@@ -180,7 +180,7 @@ def _take(state: State, commands: Iterator[AnyCommand]) -> tuple[State, list[Any
         if len(taken) >= _MAX_SIDE_COMMANDS or size_bytes > _MAX_SIDE_BYTES:
             break
         try:
-            state = apply_command(state, command, _trusting)
+            state = apply_command(state, command, trust)
         except Rejected:
             size_bytes -= len(encode_command(command))
             continue
@@ -190,11 +190,7 @@ def _take(state: State, commands: Iterator[AnyCommand]) -> tuple[State, list[Any
 
 def _applies(state: State, command: AnyCommand) -> bool:
     try:
-        apply_command(state, command, _trusting)
+        apply_command(state, command, trust)
     except Rejected:
         return False
-    return True
-
-
-def _trusting(_signer: PeerId, _context: str, _message: bytes, _signature: bytes) -> bool:
     return True
