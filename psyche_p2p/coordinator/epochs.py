@@ -72,7 +72,6 @@ def apply_begin_training(state: State, command: BeginTraining, verify: Verify) -
         head_since_ms=state.time_ms,
         members=members,
         entrants=(),
-        closed_rounds=(),
     )
     return open_rounds(begun, command.learning_rate_bits)
 
@@ -103,7 +102,6 @@ def apply_close_epoch(state: State, command: CloseEpoch, verify: Verify) -> Stat
         is_ending=False,
         is_pause_pending=False,
         applicants=with_applicants(state.applicants, stay),
-        closed_rounds=(),
         param_round=state.closed_count,
         param_root=command.param_root,
         closing_committee=(),

@@ -30,7 +30,7 @@ from psyche_p2p.wire.messages import Block, Phase
 from psyche_p2p.wire.records import OpenRound
 
 _MAX_SIDE_COMMANDS = 64
-_MAX_SIDE_BYTES = 8 * 1024
+_MAX_SIDE_BYTES = 4 * 1024  # twice: for what is urgent, and for joins
 _QUIET_PHASES = (Phase.WARMUP, Phase.TRAIN, Phase.COOLDOWN)
 
 
@@ -174,17 +174,17 @@ def _joins(pool: Pool) -> Iterator[AnyCommand]:
 def _take(state: State, commands: Iterator[AnyCommand]) -> tuple[State, list[AnyCommand]]:
     """Those of the commands that apply one after another, as many as a block has room for."""
     taken: list[AnyCommand] = []
-    size_bytes = 0
+    room_bytes = _MAX_SIDE_BYTES
     for command in commands:
-        size_bytes += len(encode_command(command))
-        if len(taken) >= _MAX_SIDE_COMMANDS or size_bytes > _MAX_SIDE_BYTES:
-            break
+        size_bytes = len(encode_command(command))
+        if size_bytes > room_bytes or len(taken) == _MAX_SIDE_COMMANDS:
+            continue
         try:
             state = apply_command(state, command, trust)
         except Rejected:
-            size_bytes -= len(encode_command(command))
             continue
         taken.append(command)
+        room_bytes -= size_bytes
     return state, taken
 
 

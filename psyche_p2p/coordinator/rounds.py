@@ -22,11 +22,11 @@ from psyche_p2p.coordinator.state import State
 from psyche_p2p.errors import Rejected
 from psyche_p2p.ids import PeerId
 from psyche_p2p.wire.commands import CloseRound
-from psyche_p2p.wire.messages import Phase
+from psyche_p2p.wire.messages import AttestedBlob, Phase
 from psyche_p2p.wire.records import ClosedRound, Member, MemberStatus, OpenRound
 
 WITNESS_PATIENCE = 4  # a silent witness is dropped after this many times max_missed_rounds
-MAX_CLOSED_ROUNDS = 8
+MAX_CLOSED_ROUNDS = 4
 _GRACE = 2  # stragglers are waited for this many times the usual duration of a round
 
 
@@ -161,7 +161,7 @@ def can_eject(state: State, peer: PeerId) -> bool:
 
 def _settle(state: State, opened: OpenRound, judgement: Judgement) -> State:
     """Close the head round and note what is known of the parameters and of the pace."""
-    closed = (*state.closed_rounds, ClosedRound(opened.round, opened.jury))
+    closed = (*state.closed_rounds, _closed_round(opened, judgement))
     root = judgement.param_root
     is_newer = root is not None and root[0] > state.param_round
     return replace(
@@ -173,6 +173,15 @@ def _settle(state: State, opened: OpenRound, judgement: Judgement) -> State:
         usual_round_ms=_usual(state, opened, judgement),
         head_since_ms=state.time_ms,
     )
+
+
+def _closed_round(opened: OpenRound, judgement: Judgement) -> ClosedRound:
+    slots, accepted = opened.slots, judgement.accepted
+    blobs = tuple(
+        AttestedBlob(slots[slot].batch, slots[slot].trainer, accepted[slot].blob_hash)
+        for slot in sorted(accepted)
+    )
+    return ClosedRound(opened.round, opened.learning_rate_bits, blobs, opened.jury)
 
 
 def _usual(state: State, opened: OpenRound, judgement: Judgement) -> int:

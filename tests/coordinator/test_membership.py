@@ -10,7 +10,7 @@ import pytest
 from psyche_p2p.coordinator import committee_at, genesis_state
 from psyche_p2p.errors import Rejected
 from psyche_p2p.ids import EpochIndex, PeerId, RunId, SchemaHash, Tier
-from psyche_p2p.wire import Phase, Role, Withdraw
+from psyche_p2p.wire import Capabilities, Phase, Role, Withdraw
 from psyche_p2p.wire.commands import Release
 from psyche_p2p.wire.records import MemberStatus
 from tests.coordinator.world import (
@@ -50,6 +50,8 @@ def test_another_schema_is_refused_with_both_hashes() -> None:
         ({"roles": (Role.TRAINER, Role.TRAINER)}, "each once"),
         ({"tier": Tier(3)}, "tier 3, this run allows 0 to 2"),
         ({"addresses": ("/ip4/1.2.3.4/tcp/1",) * 17}, "17 addresses"),
+        ({"addresses": ("x" * 257,)}, "more than 256 characters"),
+        ({"capabilities": Capabilities(1, 1, "x" * 129)}, "more than 128 characters"),
     ],
 )
 def test_joins_that_mean_nothing(changes: dict[str, Any], reason: str) -> None:

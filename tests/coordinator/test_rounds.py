@@ -218,6 +218,34 @@ def test_two_commitments_to_a_batch_eject_and_harm_nobody_else() -> None:
     assert all(one.missed_rounds == 0 for one in world.state.active_members)
 
 
+def test_of_two_commitments_neither_is_accepted_even_if_a_quorum_holds_one() -> None:
+    world = in_training(rounds=1)
+    opened, said = head(world), commitments_of(world)
+    liar = said[0].sender
+    other = world.say(liar, make_commitment(world.state, opened, opened.slots[0], b"other"))
+    attestations = [holding(world, one, said) for one in opened.committee[:3]]
+    attestations.append(holding(world, opened.committee[3], [other, *said[1:]]))
+    pool = Pool(commitments=(*said, other), attestations=tuple(attestations))
+    world.wait(60)
+    world.decide(make_close_round(world.state, opened, pool))
+    accepted = [blob.trainer for blob in world.state.closed_rounds[-1].accepted]
+    assert accepted == [one.sender for one in said[1:]]
+
+
+def test_the_state_says_what_the_last_rounds_updates_are() -> None:
+    world = in_training(rounds=1)
+    opened, said = head(world), commitments_of(world)
+    world.step()
+    closed = world.state.closed_rounds[-1]
+    assert closed.round == opened.round
+    assert closed.learning_rate_bits == opened.learning_rate_bits
+    assert [(blob.trainer, blob.batch, blob.blob_hash) for blob in closed.accepted] == [
+        (one.sender, one.message.batch, one.message.blob_hash) for one in said
+    ]
+    world.run_until(Phase.FINISHED)
+    assert [one.round for one in world.state.closed_rounds] == [16, 17, 18, 19]
+
+
 def test_the_agreed_parameters_are_in_the_state() -> None:
     world = in_training(rounds=3)
     assert world.state.param_round == 2
