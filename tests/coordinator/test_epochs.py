@@ -32,6 +32,7 @@ OWNER = identity(60)
 def test_a_run_finishes_with_every_round_settled(depth: int, peers: int) -> None:
     world = World.start(make_config(rounds={"pipeline_depth": depth}), peers)
     world.run_until(Phase.FINISHED)
+    assert world.settled_rounds() == list(range(20))
     assert world.state.closed_count == world.state.param_round == 20
     assert world.state.open_rounds == ()
     assert not world.step()
@@ -150,6 +151,7 @@ def test_every_end_of_an_epoch_drains(depth: int, end: Callable[[World], None]) 
     opened, data_index = world.state.next_round, world.state.data_index
     end(world)
     world.run_until(Phase.COOLDOWN)
+    assert world.settled_rounds() == list(range(opened))
     assert world.state.closed_count == world.state.next_round == opened
     assert world.state.data_index == data_index
     world.wait(5)

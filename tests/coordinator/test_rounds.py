@@ -14,9 +14,9 @@ from psyche_p2p.coordinator.pool import make_close_round
 from psyche_p2p.coordinator.transition import apply_command
 from psyche_p2p.errors import Rejected
 from psyche_p2p.identity import verify
-from psyche_p2p.ids import PeerId, RoundIndex
-from psyche_p2p.wire import Attestation, Commitment, Phase, Role
-from psyche_p2p.wire.commands import CloseRound
+from psyche_p2p.ids import ParamRoot, PeerId, RoundIndex
+from psyche_p2p.wire import Attestation, Commitment, Phase, Role, Withdraw
+from psyche_p2p.wire.commands import CloseRound, Release
 from psyche_p2p.wire.records import MemberStatus, OpenRound
 from tests.coordinator.world import (
     World,
@@ -250,7 +250,7 @@ def test_the_agreed_parameters_are_in_the_state() -> None:
     world = in_training(rounds=3)
     assert world.state.param_round == 2
     opened, said = head(world), world.heard()
-    lone = [replace(said.attestations[0].message, param_root=bytes(32))]
+    lone = [replace(said.attestations[0].message, param_root=ParamRoot(b"\xff" * 32))]
     attestations = (
         world.say(said.attestations[0].sender, lone[0]),
         *said.attestations[1:],
@@ -305,6 +305,17 @@ def test_contributions_and_witnesses_are_checked_one_by_one() -> None:
         with pytest.raises(Rejected, match=reason):
             apply_command(world.state, replace(good, **changes), verify)
     apply_command(world.state, good, verify)
+
+
+def test_the_word_of_a_witness_that_left_does_not_count() -> None:
+    world = in_training(peers=5)
+    command = close(world)
+    leaver = head(world).committee[0]
+    said = world.say(leaver, Withdraw(world.state.epoch, ""))
+    world.decide(Release(leaver, said.message, said.signature))
+    with pytest.raises(Rejected, match="no longer a member"):
+        apply_command(world.state, command, verify)
+    assert len(close(world).witnessings) == 4
 
 
 def test_a_stale_attestation_is_not_accepted() -> None:

@@ -113,7 +113,8 @@ def test_weakness_5_the_last_rounds_are_settled_and_no_sample_is_wasted(depth: i
                 taken.update(range(slot.batch.start, slot.batch.end))
         if not world.step():
             world.wait(1)
-    assert world.state.closed_count == world.state.param_round == 5
+    assert world.settled_rounds() == list(range(5))
+    assert world.state.param_round == 5
     assert taken == set(range(world.state.data_index)) == set(range(5 * 24))
 
 
