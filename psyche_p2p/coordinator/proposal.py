@@ -21,7 +21,7 @@ from psyche_p2p.coordinator.rounds import due_times_ms as round_due_times_ms
 from psyche_p2p.coordinator.rounds import linger_ms
 from psyche_p2p.coordinator.signed import Sign, Signed, trust
 from psyche_p2p.coordinator.state import State, state_root
-from psyche_p2p.coordinator.transition import apply_command, apply_commands, enter_block
+from psyche_p2p.coordinator.transition import apply_command, run_block
 from psyche_p2p.errors import Rejected
 from psyche_p2p.hashing import DIGEST_BYTES
 from psyche_p2p.ids import Height, PeerId, StateRoot, View
@@ -89,7 +89,7 @@ def build_block(
         commands=tuple(encode_command(command) for command in commands),
         state_root=StateRoot(bytes(DIGEST_BYTES)),
     )
-    after = apply_commands(enter_block(state, draft), iter(commands), trust)
+    after = run_block(state, draft, commands, trust)
     return replace(draft, state_root=state_root(after))
 
 

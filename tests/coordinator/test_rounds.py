@@ -8,13 +8,21 @@ from typing import Any
 
 import pytest
 
-from psyche_p2p.coordinator import AnyCommand, Pool, Signed, due_commands, due_times_ms, order_blobs
+from psyche_p2p.coordinator import (
+    AnyCommand,
+    Pool,
+    Signed,
+    due_commands,
+    due_times_ms,
+    order_blobs,
+    proposer_at,
+)
 from psyche_p2p.coordinator.ledger import contribution_points, total_points
 from psyche_p2p.coordinator.pool import make_close_round
 from psyche_p2p.coordinator.transition import apply_command
 from psyche_p2p.errors import Rejected
 from psyche_p2p.identity import verify
-from psyche_p2p.ids import ParamRoot, PeerId, RoundIndex
+from psyche_p2p.ids import ParamRoot, PeerId, RoundIndex, View
 from psyche_p2p.wire import Attestation, Commitment, Phase, Role, Withdraw
 from psyche_p2p.wire.commands import CloseRound, Release
 from psyche_p2p.wire.records import MemberStatus, OpenRound
@@ -154,11 +162,24 @@ def test_a_trainer_that_returns_in_time_is_not_dropped() -> None:
     world.dead.add(peer)
     world.wait(60)
     world.step()
+    absent = world.state.find_member(peer)
+    assert absent is not None
+    assert (absent.missed_rounds, absent.silent_rounds) == (1, 1)
     world.dead.clear()
     world.run_until(Phase.TRAIN, rounds=6)
     member = world.state.find_member(peer)
     assert member is not None
-    assert (member.status, member.missed_rounds) == (MemberStatus.ACTIVE, 0)
+    assert member.status is MemberStatus.ACTIVE
+    assert (member.missed_rounds, member.silent_rounds) == (0, 0)
+
+
+def test_a_proposer_that_was_passed_over_is_late_until_it_is_heard_of() -> None:
+    world = in_training()
+    late = proposer_at(world.state, View(0))
+    world.decide(close(world), view=1)
+    assert [one.peer for one in world.state.members if one.is_late] == [late]
+    world.step()
+    assert not any(one.is_late for one in world.state.members)
 
 
 def test_a_silent_witness_is_dropped_too() -> None:
