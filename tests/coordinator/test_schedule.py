@@ -56,6 +56,20 @@ def test_decay_never_rises_again(kind: str) -> None:
     assert rates[90] == rates[-1]
 
 
+@given(st.integers(1, 50), st.data())
+def test_every_schedule_has_a_rate_for_every_round(total: int, data: st.DataObject) -> None:
+    """Also those without rounds of decay, or with nothing but warm-up."""
+    kind = data.draw(st.sampled_from(["constant", "linear", "cosine", "warmup_stable_decay"]))
+    warmup = data.draw(st.integers(0, total))
+    is_decaying = kind == "warmup_stable_decay"
+    decay = data.draw(st.integers(0, total - warmup)) if is_decaying else 0
+    of = rules(total, kind=kind, warmup_rounds=warmup, decay_rounds=decay)
+    rates = [rate(of, index) for index in range(total + 3)]
+    assert all(0 < one <= 2.01e-3 for one in rates)
+    if warmup:
+        assert rates[:warmup] == sorted(rates[:warmup])
+
+
 def test_a_cold_start_grows_linearly_from_the_pause_on() -> None:
     of = rules(kind="constant", cold_start_warmup_rounds=4)
     assert rate(of, 20, 20) == pytest.approx(5e-4, rel=1e-7)
