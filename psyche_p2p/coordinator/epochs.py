@@ -37,7 +37,8 @@ def apply_open_epoch(state: State, command: OpenEpoch, _verify: Verify) -> State
     require_epoch(state, command.epoch)
     if state.enough_since_ms is None:
         enough = state.rules.init_min_members
-        raise Rejected(f"{len(state.applicants)} peers are ready, {enough} are needed")
+        ready = len(state.applicants)
+        raise Rejected(f"{ready} peers are ready, {enough} with a trainer are needed")
     require_elapsed(
         state, state.enough_since_ms, state.rules.waiting_extra_ms, "more members may come"
     )

@@ -12,7 +12,7 @@ from psyche_p2p.coordinator.transition import apply_command
 from psyche_p2p.errors import Rejected
 from psyche_p2p.identity import verify
 from psyche_p2p.ids import PeerId
-from psyche_p2p.wire import Phase, Withdraw
+from psyche_p2p.wire import Phase, Role, Withdraw
 from psyche_p2p.wire.commands import (
     BeginTraining,
     CloseEpoch,
@@ -62,6 +62,15 @@ def test_an_epoch_waits_for_enough_members_and_a_little_longer() -> None:
     assert world.step()
     assert world.state.phase is Phase.WARMUP
     assert newcomer.peer_id in {one.peer for one in world.state.entrants}
+
+
+def test_witnesses_alone_open_no_epoch() -> None:
+    """Or they would open and abandon one after another, and the log would never be silent."""
+    world = World.start(make_config(), {1: make_join((Role.WITNESS,))})
+    world.wait(100)
+    assert not world.step()
+    with pytest.raises(Rejected, match="with a trainer are needed"):
+        world.decide(OpenEpoch(world.state.epoch))
 
 
 def test_newcomers_vote_only_once_they_are_warm() -> None:

@@ -8,10 +8,15 @@ import pytest
 
 from psyche_p2p.coordinator import Pool, due_commands, due_times_ms, encode_command
 from psyche_p2p.coordinator.acceptance import encode_held
+from psyche_p2p.coordinator.admission import (
+    MAX_ADDRESS_CHARACTERS,
+    MAX_ADDRESSES,
+    MAX_DEVICE_CHARACTERS,
+)
 from psyche_p2p.coordinator.committee import MAX_COMMITTEE
 from psyche_p2p.coordinator.pool import MAX_CONTRIBUTIONS
 from psyche_p2p.ids import BlobHash, EpochIndex, ParamRoot, RoundIndex, Signature
-from psyche_p2p.wire import Block, Phase, Withdraw, max_encoded_bytes
+from psyche_p2p.wire import Block, Capabilities, Phase, Withdraw, max_encoded_bytes
 from psyche_p2p.wire.commands import (
     Admit,
     CloseRound,
@@ -41,6 +46,17 @@ def test_the_largest_close_fits_into_a_block_beside_everything_else() -> None:
     command = CloseRound(EpochIndex(HUGE), RoundIndex(HUGE), contributions, witnessings, 2**32 - 1)
     size_bytes = len(encode_command(command))
     assert size_bytes + MOST_SIDE_BYTES + HEADER_BYTES <= max_encoded_bytes(Block)
+
+
+def test_the_largest_admissible_join_finds_room() -> None:
+    world = World.start(make_config(), 2)
+    big = replace(
+        make_join(nonce=2**63 - 1),
+        addresses=("x" * MAX_ADDRESS_CHARACTERS,) * MAX_ADDRESSES,
+        capabilities=Capabilities(HUGE, HUGE, "\U0001f40c" * MAX_DEVICE_CHARACTERS),
+    )
+    pool = Pool(joins=(world.say(identity(9).peer_id, big),))
+    assert len(due_commands(world.state, pool, world.clock_ms)) == 1
 
 
 def test_joins_make_a_block_due_only_while_the_run_waits() -> None:

@@ -92,6 +92,7 @@ def test_the_seed_signature_is_bound_to_run_height_and_seed() -> None:
         bytes(32) + (1).to_bytes(8, "little") + world.state.seed,
         world.run_id + (2).to_bytes(8, "little") + world.state.seed,
         world.run_id + (1).to_bytes(8, "little") + bytes(32),
+        world.run_id + world.state.seed,
     ):
         signature = proposer.sign("seed", message)
         seed = next_seed(world.state.seed, signature)

@@ -164,7 +164,7 @@ class World:
         if isinstance(joins, int):
             joins = {index: make_join() for index in range(1, joins + 1)}
         state = genesis_state(config, make_genesis(config, joins))
-        people = {identity(index).peer_id: identity(index) for index in range(1, 64)}
+        people = {identity(index).peer_id: identity(index) for index in range(1, 257)}
         return cls(state, START_MS, people)
 
     @property
