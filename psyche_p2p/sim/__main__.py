@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from psyche_p2p.cli.main import run_command
 from psyche_p2p.coordinator import tolerated_liars
-from psyche_p2p.errors import ExitCode
+from psyche_p2p.errors import ExitCode, PsycheError
 from psyche_p2p.files import write_atomically
 from psyche_p2p.sim.network import LinkModel
 from psyche_p2p.sim.schedule import Lie, Schedule, random_schedule
@@ -156,5 +156,19 @@ def _print(result: Result, as_json: bool) -> None:
         click.echo(f"{name:24} {value}")
 
 
+def main() -> int:
+    """Run the command; an error that a person can mend becomes one line and its exit code."""
+    try:
+        return int(simulate.main(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except PsycheError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+
+
 if __name__ == "__main__":
-    run_command(simulate)
+    sys.exit(main())

@@ -24,6 +24,7 @@ class Lie(Enum):
     COPYING_TRAINER = "copying-trainer"
     EQUIVOCATING_TRAINER = "equivocating-trainer"
     STALE_CLOSER = "stale-closer"
+    SEED_BORROWER = "seed-borrower"
 
 
 class FaultKind(Enum):

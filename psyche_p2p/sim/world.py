@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from psyche_p2p.config import RunConfig, run_id
@@ -15,9 +15,8 @@ from psyche_p2p.coordinator import (
     apply,
     genesis_state,
 )
-from psyche_p2p.coordinator.chain import next_seed
 from psyche_p2p.hashing import hash_bytes
-from psyche_p2p.ids import BlobHash, Height, PeerId, SchemaHash, Signature, Tier
+from psyche_p2p.ids import BlobHash, Height, PeerId, SchemaHash, Tier
 from psyche_p2p.sim import duties
 from psyche_p2p.sim.disk import Disk
 from psyche_p2p.sim.liars import Liar
@@ -139,11 +138,6 @@ class World:
             self._applied[key] = apply(state, block, self.notary.verify)
         return self._applied[key]
 
-    def borrow_seed(self, liar: Liar, block: Block, signature: Signature) -> Block:
-        """The block as it would be if another height's seed signature were good for it."""
-        seed = next_seed(liar.state.seed, signature)
-        return replace(block, seed=seed, seed_signature=signature)
-
     def on_due(self, peer: SimPeer, height: Height) -> None:
         if peer.is_honest:
             self._due_ms.setdefault(height, self.loop.now_ms)
@@ -155,6 +149,7 @@ class World:
         height, view = decided.block.height, decided.certificate.view
         now_ms, monitor = self.loop.now_ms, self.monitor
         monitor.now_ms = now_ms
+        monitor.on_decided(decided)
         if peer.state.height >= len(monitor.blocks):
             self.last_progress_ms = now_ms
         self.view_changes = max(self.view_changes, view)
