@@ -16,7 +16,7 @@ from psyche_p2p.coordinator import (
     genesis_state,
 )
 from psyche_p2p.hashing import hash_bytes
-from psyche_p2p.ids import BlobHash, Height, PeerId, SchemaHash, Tier
+from psyche_p2p.ids import BlobHash, Height, PeerId
 from psyche_p2p.sim import duties
 from psyche_p2p.sim.disk import Disk
 from psyche_p2p.sim.liars import Liar
@@ -28,12 +28,11 @@ from psyche_p2p.sim.peer import SimPeer
 from psyche_p2p.sim.schedule import Fault, FaultKind, Schedule
 from psyche_p2p.sim.signing import CountedKeys, Keys, Notary, RealKeys, make_identity
 from psyche_p2p.sim.trace import Mark, Trace
-from psyche_p2p.wire import Block, Capabilities, Commitment, DecidedBlock, Join, Phase, Role
+from psyche_p2p.wire import Block, Commitment, DecidedBlock, Phase
 from psyche_p2p.wire.commands import Admit, Genesis
 from psyche_p2p.wire.records import OpenRound, Slot
 
 START_MS = 1_700_000_000_000
-SCHEMA = SchemaHash(hash_bytes(b"simulated schema"))
 TRAIN_MS = 400
 STORM_LOSS = 0.8
 LARGE_NETWORK = 14
@@ -274,20 +273,12 @@ def make_config(schedule: Schedule) -> RunConfig:
 
 def make_genesis_state(config: RunConfig, keys: list[Keys], notary: Notary) -> State:
     """The state that all peers founded together."""
-    join = Join(
-        roles=(Role.TRAINER, Role.WITNESS),
-        tier=Tier(0),
-        capabilities=Capabilities(duties.TOKENS_PER_S, 1 << 33, "simulated"),
-        addresses=(),
-        tls_fingerprint=BlobHash(hash_bytes(b"tls")),
-        schema_hash=SCHEMA,
-        nonce=1,
-    )
+    join = duties.make_join(nonce=1)
     founders = [Admit(one.peer, join, one.seal(join).signature) for one in keys]
     genesis = Genesis(
         run_id=run_id(config),
         time_ms=START_MS,
-        schema_hash=SCHEMA,
+        schema_hash=duties.SCHEMA,
         param_root=duties.INITIAL_ROOT,
         data_manifest=BlobHash(hash_bytes(b"data")),
         founders=tuple(sorted(founders, key=lambda one: one.peer)),
