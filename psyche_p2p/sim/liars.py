@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MISCHIEF_MS = 400
 _REMEMBERED = 50
-_FLOOD = 12
+_FLOOD = 6
 
 
 class Liar(SimPeer):

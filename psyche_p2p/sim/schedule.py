@@ -63,7 +63,6 @@ class Schedule:
     liars: tuple[tuple[int, tuple[Lie, ...]], ...] = ()
     faults: tuple[Fault, ...] = ()
     clock_skews_ms: tuple[int, ...] = ()
-    committee_size: int = 0
     has_real_signatures: bool = False
 
     @property

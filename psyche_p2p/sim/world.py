@@ -256,7 +256,6 @@ def make_config(schedule: Schedule) -> RunConfig:
             "global_batch_size_end": batch,
             "equal_batches": True,
         },
-        "committee": {"witness_nodes": schedule.committee_size},
         "model": {
             "vocab_size": 256,
             "hidden_size": 128,

@@ -15,7 +15,7 @@ COUNT = {"fast": 40, "default": 500, "long": 10_000}[SAMPLES]
 LARGE_COUNT = {"fast": 0, "default": 3, "long": 200}[SAMPLES]
 BATCHES = 10
 LIMIT_MS = 120_000
-LARGE_LIMIT_MS = 25_000
+LARGE_LIMIT_MS = 12_000
 
 
 def _require_no_violation(seed: int, peers: int | None, liars: int | None, limit_ms: int) -> None:
