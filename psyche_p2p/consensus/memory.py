@@ -34,7 +34,7 @@ class Memory:
             self._heard[peer] = max(height, self._heard.get(peer, Height(0)))
 
     def settle(self, height: Height, committee: Committee) -> None:
-        """Once enough members have answered and we are as far as they, voting has a first height."""
+        """Once enough members have answered and we are as far as they, decide when to vote."""
         if self._votes_from is not None:
             return
         answers = {peer: h for peer, h in self._heard.items() if peer in committee.voters}
