@@ -9,7 +9,9 @@ from psyche_p2p.ids import PeerId, SchemaHash, short_id
 from psyche_p2p.wire.commands import Admit
 from psyche_p2p.wire.messages import Join
 
-MAX_ADDRESSES = 16
+MAX_ADDRESSES = 8
+MAX_ADDRESS_CHARACTERS = 256
+MAX_DEVICE_CHARACTERS = 128
 
 
 def require_admissible(rules: Rules, schema_hash: SchemaHash, admit: Admit, verify: Verify) -> None:
@@ -39,3 +41,8 @@ def _require_meaningful(rules: Rules, join: Join) -> None:
         raise Rejected(f"tier {join.tier}, this run allows 0 to {rules.max_tier}")
     if len(join.addresses) > MAX_ADDRESSES:
         raise Rejected(f"{len(join.addresses)} addresses, at most {MAX_ADDRESSES} are allowed")
+    for address in join.addresses:
+        if len(address) > MAX_ADDRESS_CHARACTERS or not address.isascii():
+            raise Rejected(f"an address is at most {MAX_ADDRESS_CHARACTERS} ASCII characters")
+    if len(join.capabilities.device) > MAX_DEVICE_CHARACTERS:
+        raise Rejected(f"a device's name of more than {MAX_DEVICE_CHARACTERS} characters")

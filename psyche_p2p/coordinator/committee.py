@@ -28,10 +28,10 @@ def quorum_at(state: State) -> int:
 def proposer_order(state: State) -> tuple[PeerId, ...]:
     """The committee in the order in which its members propose, one a view, then again.
 
-    Members that were passed over and have not been heard of since come last, so that a dead one
-    costs one view change and not one in every turn of its own.
+    Members that were passed over or silent, and have not been heard of since, come last: a dead one
+    costs one view change at most, and not one in every turn of its own.
     """
-    late = {member.peer for member in state.members if member.is_late}
+    late = {one.peer for one in state.members if one.is_late or one.silent_rounds > 0}
     return tuple(
         sorted(
             committee_at(state),

@@ -37,7 +37,8 @@ def apply_open_epoch(state: State, command: OpenEpoch, _verify: Verify) -> State
     require_epoch(state, command.epoch)
     if state.enough_since_ms is None:
         enough = state.rules.init_min_members
-        raise Rejected(f"{len(state.applicants)} peers are ready, {enough} are needed")
+        ready = len(state.applicants)
+        raise Rejected(f"{ready} peers are ready, {enough} with a trainer are needed")
     require_elapsed(
         state, state.enough_since_ms, state.rules.waiting_extra_ms, "more members may come"
     )
@@ -62,7 +63,7 @@ def apply_begin_training(state: State, command: BeginTraining, verify: Verify) -
         waiting = f"{len(state.entrants) - len(warm)} of {len(state.entrants)} are not warm"
         require_elapsed(state, state.phase_since_ms, state.rules.warmup_ms, waiting)
     members = _members_of(state, warm)
-    if len(members) < state.rules.min_members or not trainers_of(members):
+    if not _is_enough(state, members):
         return _abandon_epoch(state, warm)
     begun = replace(
         state,
@@ -72,7 +73,6 @@ def apply_begin_training(state: State, command: BeginTraining, verify: Verify) -
         head_since_ms=state.time_ms,
         members=members,
         entrants=(),
-        closed_rounds=(),
     )
     return open_rounds(begun, command.learning_rate_bits)
 
@@ -103,7 +103,6 @@ def apply_close_epoch(state: State, command: CloseEpoch, verify: Verify) -> Stat
         is_ending=False,
         is_pause_pending=False,
         applicants=with_applicants(state.applicants, stay),
-        closed_rounds=(),
         param_round=state.closed_count,
         param_root=command.param_root,
         closing_committee=(),
@@ -170,14 +169,31 @@ def _members_of(state: State, warm: tuple[Applicant, ...]) -> tuple[Member, ...]
     )
 
 
+def _is_enough(state: State, members: tuple[Member, ...]) -> bool:
+    """Whether these may take the log over: enough of them, and a quorum of today's voters.
+
+    Without the second rule a proposer that leaves out what others said could begin alone.
+    """
+    entering = {one.peer for one in state.entrants}
+    incumbents = entering.intersection(one.peer for one in state.active_members)
+    staying = incumbents.intersection(one.peer for one in members)
+    return (
+        len(members) >= state.rules.min_members
+        and bool(trainers_of(members))
+        and len(staying) >= compute_quorum(len(incumbents))
+    )
+
+
 def _abandon_epoch(state: State, warm: tuple[Applicant, ...]) -> State:
-    """WARMUP -> WAITING_FOR_MEMBERS: those who were not warm must ask again."""
+    """WARMUP -> WAITING_FOR_MEMBERS: newcomers who were not warm must ask again."""
+    voters = {one.peer for one in state.active_members}
+    staying = tuple(one for one in state.entrants if one.peer in voters)
     return replace(
         state,
         phase=Phase.WAITING_FOR_MEMBERS,
         phase_since_ms=state.time_ms,
         entrants=(),
-        applicants=with_applicants(state.applicants, warm),
+        applicants=with_applicants(state.applicants, (*warm, *staying)),
     )
 
 

@@ -21,7 +21,7 @@ from psyche_p2p.wire.commands import Admit, Release
 from psyche_p2p.wire.messages import Phase
 from psyche_p2p.wire.records import Applicant, Member, MemberStatus
 
-MAX_APPLICANTS = 1024
+MAX_APPLICANTS = 512
 _LIVING = tuple(phase for phase in Phase if phase is not Phase.FINISHED)
 
 

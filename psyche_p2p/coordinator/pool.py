@@ -18,7 +18,7 @@ from psyche_p2p.wire.commands import CloseRound, Contribution, Witnessing
 from psyche_p2p.wire.messages import Attestation, AttestedBlob, Commitment
 from psyche_p2p.wire.records import OpenRound
 
-MAX_CONTRIBUTIONS = 320  # what fits a block, with the largest committee's attestations
+MAX_CONTRIBUTIONS = 288  # what fits a block, with the largest committee's attestations
 
 _Key = tuple[int, bytes]  # slot, blob hash
 
@@ -33,6 +33,7 @@ class Pool:
     warm: tuple[Signed, ...] = ()
     commitments: tuple[Signed, ...] = ()
     attestations: tuple[Signed, ...] = ()
+    verdicts: tuple[Signed, ...] = ()
     evidence: tuple[AnyCommand, ...] = ()
 
 

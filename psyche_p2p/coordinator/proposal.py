@@ -13,13 +13,15 @@ from psyche_p2p.coordinator.acceptance import count_votes, judge
 from psyche_p2p.coordinator.chain import SEED_CONTEXT, next_seed, seed_message
 from psyche_p2p.coordinator.commands import AnyCommand, encode_command
 from psyche_p2p.coordinator.epochs import count_present, final_attestation, warm_statement
+from psyche_p2p.coordinator.findings import find_double_commitments, find_failed_work
 from psyche_p2p.coordinator.opening import first_round_count, learning_rates
 from psyche_p2p.coordinator.pool import Pool, latest_by_sender, make_close_round
 from psyche_p2p.coordinator.quorum import compute_quorum
 from psyche_p2p.coordinator.rounds import due_times_ms as round_due_times_ms
-from psyche_p2p.coordinator.signed import Sign, Signed
+from psyche_p2p.coordinator.rounds import linger_ms
+from psyche_p2p.coordinator.signed import Sign, Signed, trust
 from psyche_p2p.coordinator.state import State, state_root
-from psyche_p2p.coordinator.transition import apply_command, apply_commands, enter_block
+from psyche_p2p.coordinator.transition import apply_command, run_block
 from psyche_p2p.errors import Rejected
 from psyche_p2p.hashing import DIGEST_BYTES
 from psyche_p2p.ids import Height, PeerId, StateRoot, View
@@ -28,7 +30,7 @@ from psyche_p2p.wire.messages import Block, Phase
 from psyche_p2p.wire.records import OpenRound
 
 _MAX_SIDE_COMMANDS = 64
-_MAX_SIDE_BYTES = 8 * 1024
+_MAX_SIDE_BYTES = 4 * 1024  # twice: for what is urgent, and for joins
 _QUIET_PHASES = (Phase.WARMUP, Phase.TRAIN, Phase.COOLDOWN)
 
 
@@ -39,7 +41,7 @@ def due_commands(state: State, pool: Pool, now_ms: int) -> tuple[AnyCommand, ...
     along with what comes anyway.
     """
     at_now = replace(state, time_ms=max(now_ms, state.time_ms))
-    working, urgent = _take(at_now, _urgent(pool))
+    working, urgent = _take(at_now, _urgent(at_now, pool))
     main = [command for command in _phase_commands(working, pool) if _applies(working, command)]
     _, joins = _take(working, _joins(pool))
     if not urgent and not main and (not joins or state.phase in _QUIET_PHASES):
@@ -87,7 +89,7 @@ def build_block(
         commands=tuple(encode_command(command) for command in commands),
         state_root=StateRoot(bytes(DIGEST_BYTES)),
     )
-    after = apply_commands(enter_block(state, draft), iter(commands), _trusting)
+    after = run_block(state, draft, commands, trust)
     return replace(draft, state_root=state_root(after))
 
 
@@ -128,15 +130,14 @@ def _is_worth_waiting(state: State, opened: OpenRound, command: wire.CloseRound)
 
     Closing at the very quorum would forever leave out the slowest witness, who would seem silent.
     """
-    linger_ms = state.usual_round_ms + state.usual_round_ms // 4
-    if state.time_ms - state.head_since_ms >= min(linger_ms, state.rules.max_round_ms):
+    if state.time_ms - state.head_since_ms >= linger_ms(state):
         return False
     prompt = {member.peer for member in state.active_members if member.silent_rounds == 0}
     expected = prompt.intersection(opened.committee)
     heard = {opened.committee[one.witness] for one in command.witnessings}
     if not expected <= heard:
         return True
-    accepted = judge(state, opened, command, _trusting).accepted
+    accepted = judge(state, opened, command, trust).accepted
     votes = count_votes(command)
     return any(
         accepted.get(one.slot) is one and votes[index] < len(expected)
@@ -154,9 +155,11 @@ def _signatures(
     return tuple(wire.PeerSignature(peer, said[peer].signature) for peer in sorted(said))
 
 
-def _urgent(pool: Pool) -> Iterator[AnyCommand]:
+def _urgent(state: State, pool: Pool) -> Iterator[AnyCommand]:
     """What does not wait: proof of misconduct, the owner's word, a member's leave."""
     yield from pool.evidence
+    yield from find_double_commitments(pool.commitments)
+    yield from find_failed_work(state, pool.verdicts)
     for signed in sorted(pool.orders, key=lambda one: one.message.nonce):
         yield wire.Obey(signed.message, signed.signature)
     for signed in pool.withdrawals:
@@ -171,27 +174,23 @@ def _joins(pool: Pool) -> Iterator[AnyCommand]:
 def _take(state: State, commands: Iterator[AnyCommand]) -> tuple[State, list[AnyCommand]]:
     """Those of the commands that apply one after another, as many as a block has room for."""
     taken: list[AnyCommand] = []
-    size_bytes = 0
+    room_bytes = _MAX_SIDE_BYTES
     for command in commands:
-        size_bytes += len(encode_command(command))
-        if len(taken) >= _MAX_SIDE_COMMANDS or size_bytes > _MAX_SIDE_BYTES:
-            break
+        size_bytes = len(encode_command(command))
+        if size_bytes > room_bytes or len(taken) == _MAX_SIDE_COMMANDS:
+            continue
         try:
-            state = apply_command(state, command, _trusting)
+            state = apply_command(state, command, trust)
         except Rejected:
-            size_bytes -= len(encode_command(command))
             continue
         taken.append(command)
+        room_bytes -= size_bytes
     return state, taken
 
 
 def _applies(state: State, command: AnyCommand) -> bool:
     try:
-        apply_command(state, command, _trusting)
+        apply_command(state, command, trust)
     except Rejected:
         return False
-    return True
-
-
-def _trusting(_signer: PeerId, _context: str, _message: bytes, _signature: bytes) -> bool:
     return True

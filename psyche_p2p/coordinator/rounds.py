@@ -22,11 +22,11 @@ from psyche_p2p.coordinator.state import State
 from psyche_p2p.errors import Rejected
 from psyche_p2p.ids import PeerId
 from psyche_p2p.wire.commands import CloseRound
-from psyche_p2p.wire.messages import Phase
+from psyche_p2p.wire.messages import AttestedBlob, Phase
 from psyche_p2p.wire.records import ClosedRound, Member, MemberStatus, OpenRound
 
 WITNESS_PATIENCE = 4  # a silent witness is dropped after this many times max_missed_rounds
-MAX_CLOSED_ROUNDS = 8
+MAX_CLOSED_ROUNDS = 4
 _GRACE = 2  # stragglers are waited for this many times the usual duration of a round
 
 
@@ -60,8 +60,8 @@ def why_not_yet(
     """Why a round may not be closed with these slots at this time; None if it may.
 
     It may at once when everything that can be expected has come: every batch of the trainers that
-    delivered their last one, and half of all. With half of all it may when the rest has had twice
-    the usual time; at its deadline it may in any case.
+    were heard of in the last round, and half of all. With half of all it may when the rest has had
+    twice the usual time; at its deadline it may in any case.
     """
     elapsed_ms = now_ms - state.head_since_ms
     if elapsed_ms >= state.rules.max_round_ms:
@@ -69,7 +69,7 @@ def why_not_yet(
     members = {member.peer: member for member in state.active_members}
     possible = [index for index, slot in enumerate(opened.slots) if slot.trainer in members]
     expected = [
-        index for index in possible if members[opened.slots[index].trainer].missed_rounds == 0
+        index for index in possible if members[opened.slots[index].trainer].silent_rounds == 0
     ]
     arrived = sum(index in accepted for index in possible)
     if 2 * arrived < len(possible):
@@ -81,13 +81,16 @@ def why_not_yet(
     return "batches that can be expected have not come yet"
 
 
+def linger_ms(state: State) -> int:
+    """How old a round gets before its proposer stops waiting for the slowest witness."""
+    return min(state.usual_round_ms + state.usual_round_ms // 4, state.rules.max_round_ms)
+
+
 def due_times_ms(state: State) -> tuple[int, ...]:
     """When the head round may become due by the passing of time alone."""
-    grace = (_GRACE * state.usual_round_ms,) if state.usual_round_ms else ()
-    waits = sorted(
-        min(wait, state.rules.max_round_ms) for wait in (*grace, state.rules.max_round_ms)
-    )
-    return tuple(state.head_since_ms + wait for wait in waits)
+    most, usual = state.rules.max_round_ms, state.usual_round_ms
+    waits = {linger_ms(state), _GRACE * usual, most} if usual else {most}
+    return tuple(state.head_since_ms + wait for wait in sorted(waits) if wait <= most)
 
 
 def _credit(state: State, opened: OpenRound, judgement: Judgement) -> State:
@@ -119,7 +122,7 @@ def _after_round(member: Member, opened: OpenRound, judgement: Judgement) -> Mem
         member = replace(member, missed_rounds=member.missed_rounds + 1)
     if is_heard:
         return replace(member, silent_rounds=0, is_late=False)
-    if member.peer in opened.committee:
+    if slots or member.peer in opened.committee:
         return replace(member, silent_rounds=member.silent_rounds + 1)
     return member
 
@@ -158,7 +161,7 @@ def can_eject(state: State, peer: PeerId) -> bool:
 
 def _settle(state: State, opened: OpenRound, judgement: Judgement) -> State:
     """Close the head round and note what is known of the parameters and of the pace."""
-    closed = (*state.closed_rounds, ClosedRound(opened.round, opened.jury))
+    closed = (*state.closed_rounds, _closed_round(opened, judgement))
     root = judgement.param_root
     is_newer = root is not None and root[0] > state.param_round
     return replace(
@@ -170,6 +173,15 @@ def _settle(state: State, opened: OpenRound, judgement: Judgement) -> State:
         usual_round_ms=_usual(state, opened, judgement),
         head_since_ms=state.time_ms,
     )
+
+
+def _closed_round(opened: OpenRound, judgement: Judgement) -> ClosedRound:
+    slots, accepted = opened.slots, judgement.accepted
+    blobs = tuple(
+        AttestedBlob(slots[slot].batch, slots[slot].trainer, accepted[slot].blob_hash)
+        for slot in sorted(accepted)
+    )
+    return ClosedRound(opened.round, opened.learning_rate_bits, blobs, opened.jury)
 
 
 def _usual(state: State, opened: OpenRound, judgement: Judgement) -> int:

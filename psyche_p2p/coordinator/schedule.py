@@ -70,9 +70,9 @@ def _learning_rate(schedule: ScheduleConfig, round_index: int, total_rounds: int
 
 def _progress(round_index: int, start: int, end: int) -> Fraction:
     """How far a round is between two others, from 0 to 1 and never beyond."""
-    if round_index >= end:
-        return Fraction(1) if end > start or round_index > end else Fraction(0)
-    return Fraction(max(0, round_index - start), end - start)
+    if round_index < start:
+        return Fraction(0)
+    return Fraction(1) if round_index >= end else Fraction(round_index - start, end - start)
 
 
 def _cosine_of_pi(share: Fraction) -> Fraction:

@@ -16,6 +16,11 @@ Verify: TypeAlias = Callable[[PeerId, str, bytes, bytes], bool]
 Sign: TypeAlias = Callable[[str, bytes], Signature]
 
 
+def trust(_signer: PeerId, _context: str, _message: bytes, _signature: bytes) -> bool:
+    """A Verify for statements whose envelopes were checked when they came."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Signed:
     """What was in an envelope: who said what, and the proof."""
@@ -29,6 +34,8 @@ def require_signed(
     verify: Verify, run_id: RunId, sender: PeerId, message: Any, signature: bytes
 ) -> None:
     """Rejected unless the sender sealed this message in this run."""
+    if verify is trust:  # spares writing the message down again
+        return
     try:
         signed = bytes_to_sign(message, run_id, sender)
     except ValueError as error:

@@ -19,7 +19,7 @@ from psyche_p2p.identity import verify as verify_signature
 from psyche_p2p.ids import BlobHash, BlockHash, EpochIndex, Height, PeerId, RoundIndex, StateRoot
 from psyche_p2p.wire.codec import decode, encode
 from psyche_p2p.wire.commands import Genesis
-from psyche_p2p.wire.messages import Join, Phase
+from psyche_p2p.wire.messages import Join, Phase, Role
 from psyche_p2p.wire.records import (
     Account,
     Applicant,
@@ -116,9 +116,13 @@ def new_member(peer: PeerId, join: Join) -> Member:
 
 
 def note_enough(state: State) -> State:
-    """Remember since when there have been enough applicants for an epoch."""
-    waits = state.phase is Phase.WAITING_FOR_MEMBERS
-    if not waits or len(state.applicants) < state.rules.init_min_members:
+    """Remember since when there have been enough applicants for an epoch, a trainer among them."""
+    is_enough = (
+        state.phase is Phase.WAITING_FOR_MEMBERS
+        and len(state.applicants) >= state.rules.init_min_members
+        and any(Role.TRAINER in one.join.roles for one in state.applicants)
+    )
+    if not is_enough:
         return state if state.enough_since_ms is None else replace(state, enough_since_ms=None)
     if state.enough_since_ms is None:
         return replace(state, enough_since_ms=state.time_ms)

@@ -5,7 +5,7 @@ Both are pure and give the same answer on every machine. A block that is refused
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from psyche_p2p.coordinator.signed import Verify
 from psyche_p2p.coordinator.state import State, note_enough, state_root
 from psyche_p2p.errors import Rejected
 from psyche_p2p.identity import verify as verify_signature
-from psyche_p2p.ids import StateRoot, short_id
+from psyche_p2p.ids import PeerId, StateRoot, short_id
 from psyche_p2p.wire import commands as wire
 from psyche_p2p.wire.messages import Block
 
@@ -53,14 +53,7 @@ def apply(state: State, block: Block, verify: Verify = verify_signature) -> Stat
     """The state after a block; Rejected, with the first reason, if it does not follow."""
     for reason in _header_faults(state, block, verify):
         raise Rejected(reason)
-    working = apply_commands(
-        enter_block(state, block), (decode_command(data) for data in block.commands), verify
-    )
-    root = require_root(working)
-    if root != block.state_root:
-        ours, theirs = short_id(root), short_id(block.state_root)
-        raise Rejected(f"the block ends in state {theirs}, its commands in {ours}")
-    return replace(working, block_hash=block_hash(block))
+    return _follow(state, block, verify)
 
 
 def validate(state: State, block: Block, verify: Verify = verify_signature) -> tuple[str, ...]:
@@ -69,7 +62,7 @@ def validate(state: State, block: Block, verify: Verify = verify_signature) -> t
     if faults:
         return faults
     try:
-        apply(state, block, verify)
+        _follow(state, block, verify)
     except Rejected as rejected:
         return (str(rejected),)
     return ()
@@ -80,23 +73,12 @@ def apply_command(state: State, command: AnyCommand, verify: Verify) -> State:
     return note_enough(_HANDLERS[type(command)](state, command, verify))
 
 
-def apply_commands(state: State, commands: Iterator[AnyCommand], verify: Verify) -> State:
+def run_block(state: State, block: Block, commands: Iterable[AnyCommand], verify: Verify) -> State:
+    """The state after these commands at the block's height, time and seed."""
+    working = replace(state, height=block.height, time_ms=block.time_ms, seed=block.seed)
     for command in commands:
-        state = apply_command(state, command, verify)
-    return state
-
-
-def enter_block(state: State, block: Block) -> State:
-    """The state that a block's commands meet: its height, time and seed; who was passed over."""
-    entered = replace(state, height=block.height, time_ms=block.time_ms, seed=block.seed)
-    order = proposer_order(state)
-    passed_over = set(order[: min(block.view, len(order))]) - {block.proposer}
-    updated = {
-        member.peer: replace(member, is_late=member.peer in passed_over)
-        for member in state.active_members
-        if member.peer in passed_over or (member.peer == block.proposer and member.is_late)
-    }
-    return with_members(entered, updated)
+        working = apply_command(working, command, verify)
+    return _note_passed_over(working, proposer_order(state), block)
 
 
 def require_root(state: State) -> StateRoot:
@@ -105,6 +87,31 @@ def require_root(state: State) -> StateRoot:
         return state_root(state)
     except ValueError as error:
         raise Rejected(f"the state would hold what it cannot: {error}") from error
+
+
+def _follow(state: State, block: Block, verify: Verify) -> State:
+    """The state after a block whose header is good."""
+    commands = (decode_command(data) for data in block.commands)
+    working = run_block(state, block, commands, verify)
+    root = require_root(working)
+    if root != block.state_root:
+        ours, theirs = short_id(root), short_id(block.state_root)
+        raise Rejected(f"the block ends in state {theirs}, its commands in {ours}")
+    return replace(working, block_hash=block_hash(block))
+
+
+def _note_passed_over(state: State, order: tuple[PeerId, ...], block: Block) -> State:
+    """Whose views went by without a block is late; whoever proposed this one is not.
+
+    After the commands: an attestation from before it fell silent must not clear its name.
+    """
+    passed_over = set(order[: min(block.view, len(order))]) - {block.proposer}
+    updated = {
+        member.peer: replace(member, is_late=member.peer in passed_over)
+        for member in state.active_members
+        if member.peer in passed_over or member.peer == block.proposer
+    }
+    return with_members(state, updated)
 
 
 def _header_faults(state: State, block: Block, verify: Verify) -> Iterator[str]:

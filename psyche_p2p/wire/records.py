@@ -18,7 +18,7 @@ from psyche_p2p.ids import (
     SchemaHash,
     Tier,
 )
-from psyche_p2p.wire.messages import Join, Phase
+from psyche_p2p.wire.messages import AttestedBlob, Join, Phase
 
 
 class MemberStatus(IntEnum):
@@ -87,9 +87,11 @@ class OpenRound:
 
 @dataclass(frozen=True, slots=True)
 class ClosedRound:
-    """What is still needed of a settled round."""
+    """What is still needed of a settled round. Its update is the sum of what was accepted."""
 
     round: RoundIndex
+    learning_rate_bits: int
+    accepted: tuple[AttestedBlob, ...]
     jury: tuple[PeerId, ...]
 
 

@@ -20,6 +20,7 @@ from psyche_p2p.coordinator import (
     State,
     apply,
     build_block,
+    decode_command,
     due_commands,
     final_attestation,
     genesis_state,
@@ -49,7 +50,7 @@ from psyche_p2p.wire import (
     Phase,
     Role,
 )
-from psyche_p2p.wire.commands import Admit, Genesis
+from psyche_p2p.wire.commands import Admit, CloseRound, Genesis
 from psyche_p2p.wire.envelope import ENVELOPE_CONTEXT, bytes_to_sign
 from psyche_p2p.wire.records import OpenRound, Slot
 
@@ -163,7 +164,7 @@ class World:
         if isinstance(joins, int):
             joins = {index: make_join() for index in range(1, joins + 1)}
         state = genesis_state(config, make_genesis(config, joins))
-        people = {identity(index).peer_id: identity(index) for index in range(1, 64)}
+        people = {identity(index).peer_id: identity(index) for index in range(1, 257)}
         return cls(state, START_MS, people)
 
     @property
@@ -193,6 +194,11 @@ class World:
         self.state = apply(self.state, block)
         self.blocks.append(block)
         return self.state
+
+    def settled_rounds(self) -> list[int]:
+        """The rounds that the log settles, in its order."""
+        commands = (decode_command(data) for block in self.blocks for data in block.commands)
+        return [one.round for one in commands if isinstance(one, CloseRound)]
 
     def heard(self) -> Pool:
         """Everything that living honest peers say in this state, added to what tests put in."""

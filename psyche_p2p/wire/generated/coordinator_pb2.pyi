@@ -304,12 +304,16 @@ class OpenRound(_message.Message):
     def __init__(self, round: _Optional[int] = ..., seed: _Optional[bytes] = ..., learning_rate_bits: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[Slot, _Mapping]]] = ..., committee: _Optional[_Iterable[bytes]] = ..., jury: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class ClosedRound(_message.Message):
-    __slots__ = ("round", "jury")
+    __slots__ = ("round", "learning_rate_bits", "accepted", "jury")
     ROUND_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_BITS_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     JURY_FIELD_NUMBER: _ClassVar[int]
     round: int
+    learning_rate_bits: int
+    accepted: _containers.RepeatedCompositeFieldContainer[_round_pb2.AttestedBlob]
     jury: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, round: _Optional[int] = ..., jury: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    def __init__(self, round: _Optional[int] = ..., learning_rate_bits: _Optional[int] = ..., accepted: _Optional[_Iterable[_Union[_round_pb2.AttestedBlob, _Mapping]]] = ..., jury: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class StateRecord(_message.Message):
     __slots__ = ("run_id", "schema_hash", "height", "block_hash", "time_ms", "seed", "phase", "phase_since_ms", "enough_since_ms", "epoch", "epoch_since_ms", "is_ending", "is_pause_pending", "owner_nonce", "cold_since_round", "members", "applicants", "entrants", "accounts", "next_round", "data_index", "open_rounds", "closed_rounds", "head_since_ms", "usual_round_ms", "param_round", "param_root", "closing_committee", "points_issued", "points_forfeited")
