@@ -5,9 +5,18 @@ Nothing is stored before the last check has passed, so a refused message leaves 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from psyche_p2p.consensus import rules
 from psyche_p2p.consensus.application import Application
-from psyche_p2p.consensus.effects import ACCEPTED, EvidenceFound, Verdict, ignore, reject
+from psyche_p2p.consensus.effects import (
+    ACCEPTED,
+    EvidenceFound,
+    Judgement,
+    Verdict,
+    ignore,
+    reject,
+)
 from psyche_p2p.consensus.height import MAX_PROPOSAL_VIEWS_AHEAD, HeightState, Step
 from psyche_p2p.wire import Envelope, Proposal, Vote, VoteStep
 
@@ -23,20 +32,30 @@ def take_in(state: HeightState, envelope: Envelope, app: Application) -> Verdict
 
 
 def take_vote(state: HeightState, envelope: Envelope, vote: Vote) -> Verdict:
-    """Count a committee member's vote, once."""
-    known = state.votes.find(envelope.sender, vote.view, vote.step)
-    if known is not None:
-        return _judge_repeated(state, known, envelope, known.message == vote)
+    """Count a committee member's vote, once a value.
+
+    A second value of one voter is evidence. It is counted all the same if it is one that a quorum
+    may stand behind: for no block, or for a block that we know.
+    """
+    tally = state.votes.tally(vote.view, vote.step)
+    if tally.has_counted(envelope.sender, vote.block_hash):
+        return ignore("known")
+    known = tally.voters.get(envelope.sender)
+    verdict = ACCEPTED if known is None else _accuse(state, known, envelope)
+    is_plausible = vote.block_hash is None or state.find_block(vote.block_hash) is not None
+    if known is not None and not is_plausible:
+        return verdict
     if not state.votes.has_room(envelope.sender, vote.view, state.view):
         return ignore("too many views of this voter are kept already")
+    _count(state, envelope, vote)
+    return ACCEPTED if verdict.evidence is None else replace(verdict, judgement=Judgement.ACCEPT)
+
+
+def _count(state: HeightState, envelope: Envelope, vote: Vote) -> None:
     tally = state.votes.add(envelope, state.view)
-    if (
-        vote.step is VoteStep.PRECOMMIT
-        and vote.block_hash is not None
-        and tally.counts[vote.block_hash] >= state.committee.quorum
-    ):
+    is_decided = tally.count(vote.block_hash) >= state.committee.quorum
+    if vote.step is VoteStep.PRECOMMIT and vote.block_hash is not None and is_decided:
         state.decidable = (vote.view, vote.block_hash)
-    return ACCEPTED
 
 
 def is_turning_point(state: HeightState, message: Vote | Proposal) -> bool:
@@ -58,17 +77,14 @@ def _take_proposal(
         return reject(fault)
     known = state.proposals.get(proposal.view)
     if known is not None:
-        same = known.proposal == proposal
-        return _judge_repeated(state, known.envelope, envelope, same)
+        is_same = known.proposal == proposal
+        return ignore("known") if is_same else _accuse(state, known.envelope, envelope)
     state.hold_proposal(envelope)
     return ACCEPTED
 
 
-def _judge_repeated(
-    state: HeightState, known: Envelope, envelope: Envelope, is_same: bool
-) -> Verdict:
-    if is_same:
-        return ignore("known")
+def _accuse(state: HeightState, known: Envelope, envelope: Envelope) -> Verdict:
+    """Refuse a contradiction, with the proof of it the first time at this height."""
     reason = "contradicts an earlier statement of the same peer"
     if envelope.sender in state.accused:
         return reject(reason)

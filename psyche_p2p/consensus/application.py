@@ -24,7 +24,20 @@ class Committee:
     @cached_property
     def honest_witness(self) -> int:
         """So many members say only what at least one honest member says too (f + 1)."""
-        return (len(self.members) - 1) // 3 + 1
+        return self.most_liars + 1
+
+    @cached_property
+    def most_liars(self) -> int:
+        """How many members may lie (f)."""
+        return (len(self.members) - 1) // 3
+
+    @cached_property
+    def answers_for_memory(self) -> int:
+        """So many others include an honest voter for any block that a quorum decided.
+
+        A quorum less the one who asks, and these, among the others: more than f are in both.
+        """
+        return len(self.members) - self.quorum + self.most_liars + 1
 
 
 class Application(Protocol):

@@ -207,7 +207,7 @@ class Agreement:
         """A block too early for us waits, unless an honest peer has already voted for it."""
         state = self._state
         prevotes = state.votes.tally(state.view, VoteStep.PREVOTE)
-        if prevotes.counts.get(held.block_hash, 0) >= state.committee.honest_witness:
+        if prevotes.count(held.block_hash) >= state.committee.honest_witness:
             return True
         is_repeated = held.proposal.valid_view is not None
         return is_repeated or self._app.find_untimely(held.block, now_ms) is None

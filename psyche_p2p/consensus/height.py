@@ -87,12 +87,11 @@ class HeightState:
 
     def has_quorum(self, view: View, step: VoteStep, block_hash: BlockHash | None) -> bool:
         """Whether a quorum voted for exactly this."""
-        count = self.votes.tally(view, step).counts.get(block_hash, 0)
-        return count >= self.committee.quorum
+        return self.votes.tally(view, step).count(block_hash) >= self.committee.quorum
 
     def has_any_quorum(self, view: View, step: VoteStep) -> bool:
         """Whether a quorum voted, for whatever."""
-        return len(self.votes.tally(view, step).votes) >= self.committee.quorum
+        return len(self.votes.tally(view, step).voters) >= self.committee.quorum
 
     def list_proof(self) -> tuple[Envelope, ...]:
         """The proposal and prevotes that made our valid block valid, for whoever missed them."""

@@ -2,7 +2,7 @@
 
 It may have voted at the height the others were deciding when it stopped. It asks the members of the
 committee, each over its own authenticated channel so that nothing old can be played back, which
-height they are deciding. Among a quorum of answers there is an honest peer that voted for the last
+height they are deciding. Among enough answers there is an honest peer that voted for the last
 block which this peer can have seen decided, so this peer voted at most one height above the highest
 answer: it votes again two heights above.
 """
@@ -34,12 +34,12 @@ class Memory:
             self._heard[peer] = max(height, self._heard.get(peer, Height(0)))
 
     def settle(self, height: Height, committee: Committee) -> None:
-        """Once a quorum has answered and we are as far as they, voting has a first height."""
+        """Once enough members have answered and we are as far as they, decide when to vote."""
         if self._votes_from is not None:
             return
         answers = {peer: h for peer, h in self._heard.items() if peer in committee.voters}
         self._heard = answers
-        if len(answers) < committee.quorum:
+        if len(answers) < committee.answers_for_memory:
             return
         highest = max(answers.values())
         if height >= highest:

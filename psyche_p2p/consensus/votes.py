@@ -16,24 +16,36 @@ MAX_VIEWS_BEHIND = 64
 
 @dataclass(slots=True)
 class Tally:
-    """One step of one view: who voted, and how many for what."""
+    """One step of one view: who voted, and who for what.
 
-    votes: dict[PeerId, Envelope] = field(default_factory=dict)
-    counts: dict[BlockHash | None, int] = field(default_factory=dict)
+    A liar that votes for two values stands under both, once each: another peer may have seen only
+    the one, and its quorum must be a quorum here too. Two quorums still share an honest voter.
+    """
+
+    voters: dict[PeerId, Envelope] = field(default_factory=dict)
+    """What each voter said first."""
+    by_value: dict[BlockHash | None, dict[PeerId, Envelope]] = field(default_factory=dict)
+
+    def count(self, block_hash: BlockHash | None) -> int:
+        """How many voted for exactly this."""
+        return len(self.by_value.get(block_hash, ()))
+
+    def has_counted(self, voter: PeerId, block_hash: BlockHash | None) -> bool:
+        return voter in self.by_value.get(block_hash, ())
 
     def add(self, voter: PeerId, block_hash: BlockHash | None, envelope: Envelope) -> None:
-        self.votes[voter] = envelope
-        self.counts[block_hash] = self.counts.get(block_hash, 0) + 1
+        self.voters.setdefault(voter, envelope)
+        self.by_value.setdefault(block_hash, {})[voter] = envelope
 
     def remove(self, voter: PeerId) -> None:
-        envelope = self.votes.pop(voter, None)
-        if envelope is not None:
-            self.counts[envelope.message.block_hash] -= 1
+        self.voters.pop(voter, None)
+        for votes in self.by_value.values():
+            votes.pop(voter, None)
 
     def votes_for(self, block_hash: BlockHash | None) -> tuple[Envelope, ...]:
         """Every vote for this block, voters in rising order."""
-        chosen = (self.votes[voter] for voter in sorted(self.votes))
-        return tuple(vote for vote in chosen if vote.message.block_hash == block_hash)
+        votes = self.by_value.get(block_hash, {})
+        return tuple(votes[voter] for voter in sorted(votes))
 
 
 _NOTHING = Tally()
@@ -52,8 +64,8 @@ class VoteBook:
         return self._tallies.get((view, step), _NOTHING)
 
     def find(self, voter: PeerId, view: View, step: VoteStep) -> Envelope | None:
-        """What this peer said in this step, if anything."""
-        return self.tally(view, step).votes.get(voter)
+        """What this peer said first in this step, if anything."""
+        return self.tally(view, step).voters.get(voter)
 
     def has_room(self, voter: PeerId, view: View, current: View) -> bool:
         """Whether a vote of this view may be kept without keeping too much of one voter."""
@@ -65,7 +77,7 @@ class VoteBook:
         return len(same_side) < limit or view > min(same_side)
 
     def add(self, envelope: Envelope, current: View) -> Tally:
-        """Count a vote that `find` did not know and for which there is room."""
+        """Count a vote that has not been counted and for which there is room."""
         vote: Vote = envelope.message
         voter = envelope.sender
         views = self._views.setdefault(voter, set())
@@ -90,11 +102,12 @@ class VoteBook:
     def precommits_before(self, view: View) -> Iterator[Envelope]:
         """What ended the view before this one."""
         if view > 0:
-            yield from self.tally(View(view - 1), VoteStep.PRECOMMIT).votes.values()
+            yield from self.tally(View(view - 1), VoteStep.PRECOMMIT).voters.values()
 
     def count_kept(self, voter: PeerId) -> int:
         """How many votes of one voter are kept."""
-        return sum(voter in tally.votes for tally in self._tallies.values())
+        tallies = self._tallies.values()
+        return sum(voter in votes for tally in tallies for votes in tally.by_value.values())
 
     def _make_room(self, voter: PeerId, views: set[View], view: View, current: View) -> None:
         same_side = [known for known in views if (known > current) == (view > current)]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from psyche_p2p.cli.main import run_command
 from psyche_p2p.coordinator import tolerated_liars
-from psyche_p2p.errors import ExitCode
+from psyche_p2p.errors import ExitCode, PsycheError
 from psyche_p2p.files import write_atomically
 from psyche_p2p.sim.network import LinkModel
 from psyche_p2p.sim.schedule import Lie, Schedule, random_schedule
@@ -69,13 +69,14 @@ def simulate(
     without: tuple[int, ...],
     truthful: tuple[int, ...],
     clean_links: bool,
-) -> int:
+) -> None:
     """Simulate a run on virtual time and check every promise at every event.
 
     Exit code 0 if no promise was broken, 11 if one was.
     """
+    exits = click.get_current_context().exit
     if is_random and schedules > 1:
-        return _search(range(seed, seed + schedules), peers, liars, rounds)
+        exits(_search(range(seed, seed + schedules), peers, liars, rounds))
     if is_random:
         drawn = random_schedule(seed, peers, liars, rounds or 4)
         schedule = reduce_schedule(drawn, without, truthful, clean_links)
@@ -86,7 +87,7 @@ def simulate(
     if timeline is not None:
         _draw(schedule, trace, result, timeline)
     _print(result, as_json)
-    return ExitCode.INVALID if result.violations else ExitCode.OK
+    exits(ExitCode.INVALID if result.violations else ExitCode.OK)
 
 
 def _plain_schedule(
@@ -156,5 +157,21 @@ def _print(result: Result, as_json: bool) -> None:
         click.echo(f"{name:24} {value}")
 
 
+def main() -> int:
+    """Run the command; an error that a person can mend becomes one line and its exit code."""
+    try:
+        return int(simulate.main(standalone_mode=False) or ExitCode.OK)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except PsycheError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+
+
 if __name__ == "__main__":
-    run_command(simulate)
+    sys.exit(main())

@@ -6,18 +6,32 @@ from collections.abc import Iterable
 
 from psyche_p2p.coordinator import Signed, State, final_attestation, order_blobs
 from psyche_p2p.hashing import hash_bytes
-from psyche_p2p.ids import BlobHash, ParamRoot, PeerId, RoundIndex
-from psyche_p2p.wire import Attestation, AttestedBlob, Commitment
+from psyche_p2p.ids import BlobHash, ParamRoot, PeerId, RoundIndex, SchemaHash, Tier
+from psyche_p2p.wire import Attestation, AttestedBlob, Capabilities, Commitment, Join, Role
 from psyche_p2p.wire.records import OpenRound, Slot
 
 BLOB_BYTES = 50_000
 TOKENS_PER_S = 1000
+SCHEMA = SchemaHash(hash_bytes(b"simulated schema"))
 INITIAL_ROOT = ParamRoot(hash_bytes(b"initial parameters"))
 
 
 def stub_param_root(rounds: int) -> ParamRoot:
     """The parameters that every honest peer reaches after so many rounds."""
     return ParamRoot(hash_bytes(b"parameters %d" % rounds)) if rounds else INITIAL_ROOT
+
+
+def make_join(nonce: int) -> Join:
+    """A peer that trains and witnesses asks to take part."""
+    return Join(
+        roles=(Role.TRAINER, Role.WITNESS),
+        tier=Tier(0),
+        capabilities=Capabilities(TOKENS_PER_S, 1 << 33, "simulated"),
+        addresses=(),
+        tls_fingerprint=BlobHash(hash_bytes(b"tls")),
+        schema_hash=SCHEMA,
+        nonce=nonce,
+    )
 
 
 def list_slots(state: State, peer: PeerId) -> list[tuple[OpenRound, Slot]]:

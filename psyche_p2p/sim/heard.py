@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from psyche_p2p.coordinator import AnyCommand, Pool, Signed, State
 from psyche_p2p.ids import BatchInterval, PeerId, RoundIndex
 from psyche_p2p.sim.signing import as_signed
-from psyche_p2p.wire import Attestation, Commitment, Envelope
+from psyche_p2p.wire import Attestation, Commitment, Envelope, Join
 from psyche_p2p.wire.commands import EjectForCommitments
 from psyche_p2p.wire.messages import Warm
 
@@ -16,6 +16,7 @@ class Heard:
     """Statements by kind; of one sender about one thing the last, of commitments up to two."""
 
     def __init__(self) -> None:
+        self._joins: dict[PeerId, Signed] = {}
         self._warm: dict[PeerId, Signed] = {}
         self._commitments: dict[tuple[PeerId, RoundIndex, BatchInterval], list[Signed]] = {}
         self._attestations: dict[tuple[PeerId, RoundIndex], Signed] = {}
@@ -27,12 +28,14 @@ class Heard:
         return len(self._warm)
 
     @property
-    def has_evidence(self) -> bool:
-        return bool(self._evidence)
+    def has_urgent(self) -> bool:
+        """Proof of misconduct, or joins while the run waits for them."""
+        return bool(self._evidence) or bool(self._joins)
 
     def pool(self) -> Pool:
         """Everything heard, as the coordinator takes it."""
         return Pool(
+            joins=tuple(self._joins.values()),
             warm=tuple(self._warm.values()),
             commitments=tuple(one for several in self._commitments.values() for one in several),
             attestations=tuple(self._attestations.values()),
@@ -46,6 +49,9 @@ class Heard:
             return self._take_commitment(envelope, message)
         if isinstance(message, Attestation):
             return self._take_attestation(envelope, message)
+        if isinstance(message, Join):
+            self._joins[envelope.sender] = as_signed(envelope)
+            return True
         if isinstance(message, Warm):
             known = self._warm.get(envelope.sender)
             self._warm[envelope.sender] = as_signed(envelope)
@@ -65,6 +71,8 @@ class Heard:
     def forget_before(self, state: State) -> None:
         """Drop what no later block can use."""
         first = state.closed_count
+        nonces = {account.peer: account.nonce for account in state.accounts}
+        self._joins = {k: v for k, v in self._joins.items() if v.message.nonce > nonces.get(k, 0)}
         self._commitments = {k: v for k, v in self._commitments.items() if k[1] >= first}
         self._attestations = {k: v for k, v in self._attestations.items() if k[1] >= first}
         self.witness_counts = {k: v for k, v in self.witness_counts.items() if k >= first}

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from psyche_p2p.consensus import Broadcast, compute_block_hash
-from psyche_p2p.coordinator import build_block, decode_command
+from psyche_p2p.coordinator import build_block, decode_command, next_seed
+from psyche_p2p.coordinator.acceptance import encode_held
 from psyche_p2p.errors import Rejected
 from psyche_p2p.hashing import hash_bytes
 from psyche_p2p.ids import BlobHash, BlockHash, Height, Signature, View
@@ -19,15 +20,16 @@ from psyche_p2p.sim.disk import Disk
 from psyche_p2p.sim.peer import SimPeer
 from psyche_p2p.sim.schedule import Lie
 from psyche_p2p.sim.signing import Keys
-from psyche_p2p.wire import Commitment, Envelope, Proposal, Vote, VoteStep
-from psyche_p2p.wire.records import OpenRound
+from psyche_p2p.wire import Block, Commitment, Envelope, Proposal, Vote, VoteStep
+from psyche_p2p.wire.commands import CloseRound, Contribution
+from psyche_p2p.wire.records import OpenRound, Slot
 
 if TYPE_CHECKING:
     from psyche_p2p.sim.world import World
 
 MISCHIEF_MS = 400
 _REMEMBERED = 50
-_FLOOD = 12
+_FLOOD = 6
 
 
 class Liar(SimPeer):
@@ -89,8 +91,11 @@ class Liar(SimPeer):
     def _propose(self, envelope: Envelope, proposal: Proposal) -> None:
         if Lie.GRINDER in self._lies and proposal.block.seed[0] % 2 and proposal.valid_view is None:
             return
-        if Lie.STALE_CLOSER in self._lies:
+        if Lie.SEED_BORROWER in self._lies:
             self.world.send_all(self.index, self._with_borrowed_seed(proposal))
+            return
+        if Lie.STALE_CLOSER in self._lies:
+            self.world.send_all(self.index, self._with_stale_witnesses(proposal) or envelope)
             return
         twin = self._make_twin(proposal)
         if Lie.EQUIVOCATING_PROPOSER not in self._lies or twin is None:
@@ -139,9 +144,36 @@ class Liar(SimPeer):
         """The block with the seed signature of another height, to choose the next committee."""
         if not self.disk.decided:
             return self.keys.seal(proposal)
-        old = self._rng.choice(self.disk.decided).block
-        borrowed = self.world.borrow_seed(self, proposal.block, old.seed_signature)
+        signature = self._rng.choice(self.disk.decided).block.seed_signature
+        seed = next_seed(self.state.seed, signature)
+        borrowed = replace(proposal.block, seed=seed, seed_signature=signature)
         return self.keys.seal(replace(proposal, block=borrowed))
+
+    def _with_stale_witnesses(self, proposal: Proposal) -> Envelope | None:
+        """The round closed with a blob of ours that nobody has, "attested" in the round before."""
+        close, old = _find_close(proposal.block), self._last_close()
+        slots = duties.list_slots(self.state, self.keys.peer)
+        if close is None or old is None or not slots or slots[0][0].round != close.round:
+            return None
+        opened, slot = slots[0]
+        phantom = duties.make_commitment(self.state, opened, slot, b"phantom")
+        stale = claim_witnessed(opened, slot, close, old, self.keys.seal(phantom))
+        try:
+            block = build_block(
+                self.state,
+                proposal.block.view,
+                self.keys.peer,
+                self.keys.sign,
+                (stale,),
+                proposal.block.time_ms,
+            )
+        except Rejected:
+            return None
+        return self.keys.seal(replace(proposal, valid_view=None, block=block))
+
+    def _last_close(self) -> CloseRound | None:
+        closes = (_find_close(decided.block) for decided in reversed(self.disk.decided))
+        return next((close for close in closes if close is not None), None)
 
     # Lies about work
 
@@ -193,3 +225,29 @@ class Liar(SimPeer):
         for target in targets:
             if target != self.index:
                 self.world.send(self.index, target, envelope)
+
+
+def claim_witnessed(
+    opened: OpenRound, slot: Slot, close: CloseRound, old: CloseRound, phantom: Envelope
+) -> CloseRound:
+    """A CloseRound that credits our phantom with the witnesses' signatures of an earlier round."""
+    mine = opened.slots.index(slot)
+    commitment: Commitment = phantom.message
+    contribution = Contribution(
+        mine,
+        commitment.blob_hash,
+        commitment.size_bytes,
+        commitment.payload_hash,
+        commitment.tokens_per_s,
+        phantom.signature,
+    )
+    others = [one for one in close.contributions if one.slot != mine]
+    contributions = tuple(sorted((*others, contribution), key=lambda one: one.slot))
+    everything = encode_held(range(len(contributions)), len(contributions))
+    witnessings = tuple(replace(one, held=everything) for one in old.witnessings)
+    return replace(close, contributions=contributions, witnessings=witnessings)
+
+
+def _find_close(block: Block) -> CloseRound | None:
+    commands = map(decode_command, block.commands)
+    return next((one for one in commands if isinstance(one, CloseRound)), None)

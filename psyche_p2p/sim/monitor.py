@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from psyche_p2p.coordinator import SEED_CONTEXT, State, Verify, decode_command, seed_message
-from psyche_p2p.coordinator.chain import next_seed
+from psyche_p2p.coordinator import (
+    SEED_CONTEXT,
+    State,
+    Verify,
+    committee_at,
+    decode_command,
+    next_seed,
+    seed_message,
+)
 from psyche_p2p.ids import BlobHash, BlockHash, Height, PeerId, RunId, StateRoot
 from psyche_p2p.wire import Block, DecidedBlock, Envelope, Proposal, Vote, VoteStep
 from psyche_p2p.wire.commands import CloseRound, EjectForCommitments, EjectForVotes
@@ -34,9 +41,9 @@ class Monitor:
     now_ms: int = 0
     violations: list[Violation] = field(default_factory=list)
     blocks: dict[Height, tuple[BlockHash, StateRoot]] = field(default_factory=dict)
-    seeds: dict[Height, BlobHash] = field(default_factory=dict)
     holders: dict[BlobHash, set[PeerId]] = field(default_factory=dict)
     _votes: dict[tuple[PeerId, Height, int, VoteStep | None], object] = field(default_factory=dict)
+    _committee_sizes: dict[Height, int] = field(default_factory=dict)
     _contradictions: dict[PeerId, Height] = field(default_factory=dict)
 
     def report(self, rule: str, details: str) -> None:
@@ -66,15 +73,17 @@ class Monitor:
         expected = self.blocks.setdefault(block.height, seen)
         if expected != seen:
             self.report("one block per height, one state", f"height {block.height} at {peer}")
-        if block.height not in self.seeds:
+        if block.height not in self._committee_sizes:
+            self._committee_sizes[block.height] = len(committee_at(before))
             self._check_new_block(before, block, after)
-            self.seeds[block.height] = block.seed
 
-    def on_decided(self, decided: DecidedBlock, quorum: int) -> None:
-        """A certificate must carry a quorum of different signers."""
+    def on_decided(self, decided: DecidedBlock) -> None:
+        """A certificate must carry different signers, more than two thirds of four or more."""
         signers = {one.voter for one in decided.certificate.signatures}
-        if len(signers) < quorum:
-            self.report("a quorum decides", f"{len(signers)} of {quorum} signatures")
+        size = self._committee_sizes.get(decided.block.height, 0)
+        needed = size * 2 // 3 + 1 if size > 3 else (size + 2) // 2
+        if len(signers) < needed:
+            self.report("a quorum decides", f"{len(signers)} of {needed} signatures")
 
     def on_contradiction(self, envelope: Envelope) -> None:
         """An honest peer held both of two contradicting votes."""

@@ -37,18 +37,14 @@ MAX_PULLED_BLOCKS = 16
 
 
 class WatchedRun(RunApplication):
-    """The run's application, with its steps shown to the monitor and kept for the disk."""
+    """The run's application, which keeps each step until the driver has stored its block."""
 
-    def watch(self, world: World, keys: Keys, is_honest: bool) -> None:
-        self._world, self._keys, self._is_honest = world, keys, is_honest
-        self.states: dict[Height, State] = {}
+    steps: dict[Height, tuple[State, State]]
 
     def apply_block(self, block: Block) -> None:
         before = self.state
         super().apply_block(block)
-        self.states[block.height] = self.state
-        if self._is_honest:
-            self._world.monitor.on_applied(self._keys.peer, before, block, self.state)
+        self.steps[block.height] = (before, self.state)
 
 
 class SimPeer:
@@ -94,7 +90,7 @@ class SimPeer:
             world.clock_offset_ms(self.index),
             world.apply_to,
         )
-        self.app.watch(world, self.keys, self.is_honest)
+        self.app.steps = {}
         checker = SignatureChecker(world.run_id, world.notary.verify)
         memory = Memory(is_complete=disk.is_whole)
         self.core = Agreement(self.app, self.keys, checker, world.timeouts, memory)
@@ -263,7 +259,10 @@ class SimPeer:
 
     def _on_decided(self, decided: DecidedBlock) -> None:
         height = decided.block.height
-        self.disk.store(decided, self.app.states.pop(height))
+        before, after = self.app.steps.pop(height)
+        self.disk.store(decided, after)
+        if self.is_honest:
+            self.world.monitor.on_applied(self.keys.peer, before, decided.block, after)
         self.heard.forget_before(self.state)
         self.world.on_decided(self, decided)
         if self.core.state.height == height + 1:

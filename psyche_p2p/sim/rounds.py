@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from psyche_p2p.coordinator import Signed, compute_quorum, warm_statement
+from psyche_p2p.coordinator import Signed, State, compute_quorum, warm_statement
 from psyche_p2p.ids import BlobHash, RoundIndex
 from psyche_p2p.sim import duties
 from psyche_p2p.sim.signing import as_signed
 from psyche_p2p.sim.trace import Mark
-from psyche_p2p.wire import Attestation, Commitment, Envelope, Phase
+from psyche_p2p.wire import Attestation, Commitment, Envelope, Join, Phase
 from psyche_p2p.wire.records import OpenRound, Slot
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class RoundWork:
         if key == self._phase_key:
             return
         self._phase_key = key
+        if state.phase is Phase.WAITING_FOR_MEMBERS:
+            self._ask_again(state)
         if state.phase is Phase.WARMUP:
             self._later(WARM_UP_MS, self._say_warm, key)
         if state.phase is Phase.TRAIN:
@@ -73,7 +75,7 @@ class RoundWork:
     def is_worth_looking(self) -> bool:
         """Whether a block may be due, found out cheaply."""
         peer, state = self._peer, self._peer.state
-        if peer.heard.has_evidence:
+        if peer.heard.has_urgent:
             return True
         is_late = peer.app.next_due_ms(peer.now_ms) is None
         if state.phase is Phase.WARMUP:
@@ -161,6 +163,13 @@ class RoundWork:
         opened = self._peer.state.open_rounds
         return any(one.round == round_index and me in one.committee for one in opened)
 
+    def _ask_again(self, state: State) -> None:
+        """Whoever was not warm in time for an epoch asks to be in the next one."""
+        me, account = self._peer.keys.peer, state.find_account(self._peer.keys.peer)
+        is_waiting = any(one.peer == me for one in state.applicants)
+        if account is not None and not is_waiting and not account.is_banned:
+            self._say("join", duties.make_join(account.nonce + 1), Mark.ATTESTATION)
+
     def _say_warm(self, key: tuple[Any, ...]) -> None:
         state = self._peer.state
         if key == self._phase_key and any(
@@ -187,7 +196,9 @@ class RoundWork:
     def _is_current(self, message: Any) -> bool:
         if isinstance(message, (Commitment, Attestation)):
             return message.round >= self._peer.state.closed_count
-        return self._peer.state.phase is Phase.WARMUP
+        state = self._peer.state
+        expected = Phase.WAITING_FOR_MEMBERS if isinstance(message, Join) else Phase.WARMUP
+        return state.phase is expected
 
     def _later(self, delay_ms: int, call: Any, *arguments: Any) -> None:
         """Call after a delay, unless the peer has restarted by then."""

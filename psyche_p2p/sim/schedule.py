@@ -24,6 +24,7 @@ class Lie(Enum):
     COPYING_TRAINER = "copying-trainer"
     EQUIVOCATING_TRAINER = "equivocating-trainer"
     STALE_CLOSER = "stale-closer"
+    SEED_BORROWER = "seed-borrower"
 
 
 class FaultKind(Enum):
@@ -62,7 +63,6 @@ class Schedule:
     liars: tuple[tuple[int, tuple[Lie, ...]], ...] = ()
     faults: tuple[Fault, ...] = ()
     clock_skews_ms: tuple[int, ...] = ()
-    committee_size: int = 0
     has_real_signatures: bool = False
 
     @property

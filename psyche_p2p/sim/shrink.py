@@ -20,7 +20,8 @@ def describe(schedule: Schedule) -> str:
     lines = [f"{schedule.peers} peers, {schedule.rounds} rounds, seed {schedule.seed}"]
     lines.append(str(schedule.links))
     lines += [
-        f"peer {index} lies: {', '.join(l.value for l in lies)}" for index, lies in schedule.liars
+        f"peer {index} lies: {', '.join(lie.value for lie in lies)}"
+        for index, lies in schedule.liars
     ]
     lines += [str(fault) for fault in schedule.faults]
     return "\n".join(lines)

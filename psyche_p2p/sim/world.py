@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from psyche_p2p.config import RunConfig, run_id
@@ -15,9 +15,8 @@ from psyche_p2p.coordinator import (
     apply,
     genesis_state,
 )
-from psyche_p2p.coordinator.chain import next_seed
 from psyche_p2p.hashing import hash_bytes
-from psyche_p2p.ids import BlobHash, Height, PeerId, SchemaHash, Signature, Tier
+from psyche_p2p.ids import BlobHash, Height, PeerId
 from psyche_p2p.sim import duties
 from psyche_p2p.sim.disk import Disk
 from psyche_p2p.sim.liars import Liar
@@ -29,12 +28,11 @@ from psyche_p2p.sim.peer import SimPeer
 from psyche_p2p.sim.schedule import Fault, FaultKind, Schedule
 from psyche_p2p.sim.signing import CountedKeys, Keys, Notary, RealKeys, make_identity
 from psyche_p2p.sim.trace import Mark, Trace
-from psyche_p2p.wire import Block, Capabilities, Commitment, DecidedBlock, Join, Phase, Role
+from psyche_p2p.wire import Block, Commitment, DecidedBlock, Phase
 from psyche_p2p.wire.commands import Admit, Genesis
 from psyche_p2p.wire.records import OpenRound, Slot
 
 START_MS = 1_700_000_000_000
-SCHEMA = SchemaHash(hash_bytes(b"simulated schema"))
 TRAIN_MS = 400
 STORM_LOSS = 0.8
 LARGE_NETWORK = 14
@@ -139,11 +137,6 @@ class World:
             self._applied[key] = apply(state, block, self.notary.verify)
         return self._applied[key]
 
-    def borrow_seed(self, liar: Liar, block: Block, signature: Signature) -> Block:
-        """The block as it would be if another height's seed signature were good for it."""
-        seed = next_seed(liar.state.seed, signature)
-        return replace(block, seed=seed, seed_signature=signature)
-
     def on_due(self, peer: SimPeer, height: Height) -> None:
         if peer.is_honest:
             self._due_ms.setdefault(height, self.loop.now_ms)
@@ -155,6 +148,7 @@ class World:
         height, view = decided.block.height, decided.certificate.view
         now_ms, monitor = self.loop.now_ms, self.monitor
         monitor.now_ms = now_ms
+        monitor.on_decided(decided)
         if peer.state.height >= len(monitor.blocks):
             self.last_progress_ms = now_ms
         self.view_changes = max(self.view_changes, view)
@@ -262,7 +256,6 @@ def make_config(schedule: Schedule) -> RunConfig:
             "global_batch_size_end": batch,
             "equal_batches": True,
         },
-        "committee": {"witness_nodes": schedule.committee_size},
         "model": {
             "vocab_size": 256,
             "hidden_size": 128,
@@ -279,20 +272,12 @@ def make_config(schedule: Schedule) -> RunConfig:
 
 def make_genesis_state(config: RunConfig, keys: list[Keys], notary: Notary) -> State:
     """The state that all peers founded together."""
-    join = Join(
-        roles=(Role.TRAINER, Role.WITNESS),
-        tier=Tier(0),
-        capabilities=Capabilities(duties.TOKENS_PER_S, 1 << 33, "simulated"),
-        addresses=(),
-        tls_fingerprint=BlobHash(hash_bytes(b"tls")),
-        schema_hash=SCHEMA,
-        nonce=1,
-    )
+    join = duties.make_join(nonce=1)
     founders = [Admit(one.peer, join, one.seal(join).signature) for one in keys]
     genesis = Genesis(
         run_id=run_id(config),
         time_ms=START_MS,
-        schema_hash=SCHEMA,
+        schema_hash=duties.SCHEMA,
         param_root=duties.INITIAL_ROOT,
         data_manifest=BlobHash(hash_bytes(b"data")),
         founders=tuple(sorted(founders, key=lambda one: one.peer)),

@@ -187,12 +187,31 @@ class TestLocking:
         first = make_vote(self.signers[0], PREVOTE, hash_of(self.first))
         self.feed(first, make_vote(self.signers[0], PREVOTE, None))
         self.feed(make_vote(self.signers[0], PREVOTE, None))
-        (found,) = self.peer.evidence
-        assert found.offender == self.signers[0].peer
-        assert found.first == first
-        assert found.second.message.block_hash is None
+        assert [one.offender for one in self.peer.evidence] == [self.signers[0].peer]
+        assert self.peer.evidence[0].first == first
+        assert self.peer.evidence[0].second.message.block_hash is None
 
     def test_two_proposals_of_one_view_are_evidence(self) -> None:
         self.feed(self.first, make_proposal(self.signers[1], self.peer.app, 0, b"other"))
-        (found,) = self.peer.evidence
-        assert found.offender == self.signers[1].peer
+        assert [one.offender for one in self.peer.evidence] == [self.signers[1].peer]
+
+    def test_votes_of_different_views_do_not_add_up(self) -> None:
+        first = hash_of(self.first)
+        self.feed(
+            self.first,
+            make_vote(self.signers[0], PREVOTE, first),
+            make_vote(self.signers[1], PREVOTE, first, view=1),
+        )
+        assert self.peer.votes(PRECOMMIT) == []
+
+    def test_a_liars_second_vote_counts_for_its_own_value(self) -> None:
+        """Others saw a quorum with it; whoever heard the other vote first must see it too."""
+        first = hash_of(self.first)
+        self.feed(
+            self.first,
+            make_vote(self.signers[0], PREVOTE, None),
+            make_vote(self.signers[1], PREVOTE, first),
+        )
+        assert self.peer.votes(PRECOMMIT) == []
+        self.feed(make_vote(self.signers[0], PREVOTE, first))
+        assert self.peer.votes(PRECOMMIT) == [first]
