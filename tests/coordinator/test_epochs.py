@@ -46,6 +46,7 @@ def test_the_pipeline_keeps_its_depth(depth: int) -> None:
         world.run_until(Phase.TRAIN, rounds=closed)
         rounds = [one.round for one in world.state.open_rounds]
         assert rounds == list(range(closed, closed + depth + 1))
+        assert len({one.seed for one in world.state.open_rounds}) == depth + 1
 
 
 def test_an_epoch_waits_for_enough_members_and_a_little_longer() -> None:
