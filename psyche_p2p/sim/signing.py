@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
+from psyche_p2p.consensus import IdentitySigner
 from psyche_p2p.coordinator import Signed
 from psyche_p2p.errors import WireError
 from psyche_p2p.hashing import hash_bytes
@@ -25,7 +26,6 @@ from psyche_p2p.wire import (
     Proposal,
     Vote,
     open_envelope,
-    seal,
 )
 from psyche_p2p.wire.envelope import ENVELOPE_CONTEXT, bytes_to_sign
 from psyche_p2p.wire.messages import Warm
@@ -54,21 +54,11 @@ class Keys(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class RealKeys:
+class RealKeys(IdentitySigner):
     """Ed25519, through the envelope's own code."""
-
-    identity: Identity
-    run_id: RunId
-
-    @property
-    def peer(self) -> PeerId:
-        return self.identity.peer_id
 
     def sign(self, context: str, message: bytes) -> Signature:
         return self.identity.sign(context, message)
-
-    def seal(self, message: Any) -> Envelope:
-        return open_envelope(seal(message, self.run_id, self.identity), self.run_id)
 
 
 @dataclass(frozen=True, slots=True)
