@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from psyche_p2p.coordinator.assignment import trainers_of
-from psyche_p2p.coordinator.committee import select_committee
+from psyche_p2p.coordinator.committee import get_present, select_committee
 from psyche_p2p.coordinator.ledger import settle
 from psyche_p2p.coordinator.membership import with_applicants
 from psyche_p2p.coordinator.opening import open_rounds, require_learning_rates
@@ -20,7 +20,7 @@ from psyche_p2p.coordinator.require import (
 from psyche_p2p.coordinator.signed import Verify, require_signed
 from psyche_p2p.coordinator.state import State, new_member
 from psyche_p2p.errors import Rejected
-from psyche_p2p.ids import EpochIndex, ParamRoot, PeerId, short_id
+from psyche_p2p.ids import EpochIndex, ParamRoot, short_id
 from psyche_p2p.wire.commands import (
     BeginTraining,
     CloseEpoch,
@@ -131,13 +131,6 @@ def warm_statement(state: State) -> Warm:
     return Warm(state.epoch, state.param_round, state.param_root)
 
 
-def count_present(state: State, peers: tuple[PeerId, ...]) -> frozenset[PeerId]:
-    """Those of a committee whose word still counts: authorities, and active members."""
-    if state.rules.authorities:
-        return frozenset(peers)
-    return frozenset(peers).intersection(member.peer for member in state.active_members)
-
-
 def _select_entrants(state: State) -> tuple[Applicant, ...]:
     """Everyone if there is room; else members of the last epoch first, then by rendezvous."""
     incumbents = {member.peer for member in state.active_members}
@@ -198,7 +191,7 @@ def _abandon_epoch(state: State, warm: tuple[Applicant, ...]) -> State:
 
 
 def _require_final_root(state: State, command: CloseEpoch, verify: Verify) -> None:
-    present = count_present(state, state.closing_committee)
+    present = get_present(state, state.closing_committee)
     require_rising([one.peer for one in command.signatures], "witnesses")
     statement = final_attestation(state, command.param_root)
     for one in command.signatures:
