@@ -16,10 +16,12 @@ from psyche_p2p.log import configure_logging
 # Commands are imported when they are used, so that `--help` and `keys` never wait for torch.
 _COMMANDS = {
     "keys": "psyche_p2p.cli.keys:keys",
+    "log": "psyche_p2p.cli.log:log",
     "run": "psyche_p2p.cli.run:run",
 }
 _SUMMARIES = {
     "keys": "Make and show a peer's identity.",
+    "log": "Show a run's stored log, and verify it from its beginning.",
     "run": "Check, show and name a run's configuration.",
 }
 

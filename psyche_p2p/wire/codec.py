@@ -14,12 +14,13 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import DecodeError
 
 from psyche_p2p.errors import WireCode, WireError
-from psyche_p2p.wire import messages
+from psyche_p2p.wire import commands, messages, records
 from psyche_p2p.wire.fields import MessageConverter
 from psyche_p2p.wire.generated import (
     anti_entropy_pb2,
     blob_pb2,
     consensus_pb2,
+    coordinator_pb2,
     membership_pb2,
     round_pb2,
 )
@@ -27,6 +28,19 @@ from psyche_p2p.wire.generated import (
 KIB = 1 << 10
 MIB = 1 << 20
 GOSSIP_BODY_BYTES = 63 * KIB  # a message that, with its envelope, fits gossip's 64 KiB
+COMMAND_BYTES = GOSSIP_BODY_BYTES - 3 * KIB  # and with its block around it
+COMMANDS = (
+    commands.Admit,
+    commands.Release,
+    commands.Obey,
+    commands.OpenEpoch,
+    commands.BeginTraining,
+    commands.CloseRound,
+    commands.CloseEpoch,
+    commands.EjectForVotes,
+    commands.EjectForCommitments,
+    commands.EjectForVerdicts,
+)
 
 MessageT = TypeVar("MessageT")
 
@@ -50,12 +64,19 @@ _SPECS: dict[type[Any], _Spec] = {
         (round_pb2.DESCRIPTOR, messages.Verdict, KIB),
         (membership_pb2.DESCRIPTOR, messages.Join, 16 * KIB),
         (membership_pb2.DESCRIPTOR, messages.Withdraw, 2 * KIB),
+        (membership_pb2.DESCRIPTOR, messages.Warm, KIB),
+        (membership_pb2.DESCRIPTOR, messages.OwnerOrder, KIB),
         (membership_pb2.DESCRIPTOR, messages.Status, 2 * KIB),
+        (coordinator_pb2.DESCRIPTOR, commands.Genesis, 8 * MIB),
+        (coordinator_pb2.DESCRIPTOR, commands.Command, COMMAND_BYTES + KIB),
+        *((coordinator_pb2.DESCRIPTOR, command, COMMAND_BYTES) for command in COMMANDS),
+        (coordinator_pb2.DESCRIPTOR, records.StateRecord, 256 * MIB),
         (consensus_pb2.DESCRIPTOR, messages.Block, GOSSIP_BODY_BYTES - KIB),
         (consensus_pb2.DESCRIPTOR, messages.Proposal, GOSSIP_BODY_BYTES),
         (consensus_pb2.DESCRIPTOR, messages.Vote, KIB),
         (consensus_pb2.DESCRIPTOR, messages.Certificate, 32 * KIB),
         (consensus_pb2.DESCRIPTOR, messages.DecidedBlock, 96 * KIB),
+        (consensus_pb2.DESCRIPTOR, messages.StoredStatement, MIB),
         (blob_pb2.DESCRIPTOR, messages.BlobHeader, MIB),
         (blob_pb2.DESCRIPTOR, messages.ChunkManifest, MIB),
         (anti_entropy_pb2.DESCRIPTOR, messages.AntiEntropyDigest, GOSSIP_BODY_BYTES),

@@ -41,6 +41,8 @@ class Kind(IntEnum):
     VOTE = 7
     STATUS = 8
     ANTI_ENTROPY_DIGEST = 9
+    WARM = 10
+    OWNER_ORDER = 11
 
 
 _MESSAGE_TYPES: dict[Kind, type[Any]] = {
@@ -53,6 +55,8 @@ _MESSAGE_TYPES: dict[Kind, type[Any]] = {
     Kind.VOTE: messages.Vote,
     Kind.STATUS: messages.Status,
     Kind.ANTI_ENTROPY_DIGEST: messages.AntiEntropyDigest,
+    Kind.WARM: messages.Warm,
+    Kind.OWNER_ORDER: messages.OwnerOrder,
 }
 _KINDS = {message_type: kind for kind, message_type in _MESSAGE_TYPES.items()}
 
@@ -119,11 +123,16 @@ def verify_detached(message: Any, run_id: RunId, sender: PeerId, signature: byte
     again, to the byte.
     """
     try:
-        public_key = public_key_from_peer_id(sender)
+        signed = bytes_to_sign(message, run_id, sender)
     except ValueError:
         return False
-    signed = _signed_part(run_id, _KINDS[type(message)], public_key, encode(message))
-    return verify(public_key, ENVELOPE_CONTEXT, signed, signature)
+    return verify(sender, ENVELOPE_CONTEXT, signed, signature)
+
+
+def bytes_to_sign(message: Any, run_id: RunId, sender: PeerId) -> bytes:
+    """What the sender of this message signs, in the context "envelope"."""
+    public_key = public_key_from_peer_id(sender)
+    return _signed_part(run_id, _KINDS[type(message)], public_key, encode(message))
 
 
 def _parse(data: bytes) -> envelope_pb2.SignedEnvelope:

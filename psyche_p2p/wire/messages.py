@@ -45,6 +45,13 @@ class Phase(IntEnum):
     FINISHED = 6
 
 
+class OwnerAction(IntEnum):
+    """What an owner can order."""
+
+    PAUSE = 1
+    RESUME = 2
+
+
 class VoteStep(IntEnum):
     """Which of the two votes of a view this is."""
 
@@ -85,7 +92,10 @@ class AttestedBlob:
 
 @dataclass(frozen=True, slots=True)
 class Attestation:
-    """A witness's word for what it holds, and for the parameters it reached."""
+    """A witness's word for what it holds, and for the parameters it reached.
+
+    `blobs` stand by rising batch, then by hash: only that order can be counted in a block.
+    """
 
     epoch: EpochIndex
     round: RoundIndex
@@ -135,6 +145,23 @@ class Withdraw:
 
     epoch: EpochIndex
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """A peer has loaded the model that the next epoch begins with."""
+
+    epoch: EpochIndex
+    param_round: RoundIndex
+    param_root: ParamRoot
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerOrder:
+    """The run's owner pauses or resumes it."""
+
+    action: OwnerAction
+    nonce: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +238,15 @@ class DecidedBlock:
 
     block: Block
     certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStatement:
+    """A statement about to be sent, as the write-ahead log keeps it; never sent itself."""
+
+    height: Height
+    own: bytes
+    reasons: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,3 +89,13 @@ class DecidedBlock(_message.Message):
     block: Block
     certificate: Certificate
     def __init__(self, block: _Optional[_Union[Block, _Mapping]] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ...) -> None: ...
+
+class StoredStatement(_message.Message):
+    __slots__ = ("height", "own", "reasons")
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    OWN_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    height: int
+    own: bytes
+    reasons: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, height: _Optional[int] = ..., own: _Optional[bytes] = ..., reasons: _Optional[_Iterable[bytes]] = ...) -> None: ...

@@ -17,6 +17,8 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     KIND_VOTE: _ClassVar[Kind]
     KIND_STATUS: _ClassVar[Kind]
     KIND_ANTI_ENTROPY_DIGEST: _ClassVar[Kind]
+    KIND_WARM: _ClassVar[Kind]
+    KIND_OWNER_ORDER: _ClassVar[Kind]
 KIND_UNSPECIFIED: Kind
 KIND_COMMITMENT: Kind
 KIND_ATTESTATION: Kind
@@ -27,6 +29,8 @@ KIND_PROPOSAL: Kind
 KIND_VOTE: Kind
 KIND_STATUS: Kind
 KIND_ANTI_ENTROPY_DIGEST: Kind
+KIND_WARM: Kind
+KIND_OWNER_ORDER: Kind
 
 class SignedEnvelope(_message.Message):
     __slots__ = ("version", "run_id", "kind", "body", "sender", "signature")

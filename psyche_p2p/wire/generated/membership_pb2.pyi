@@ -13,6 +13,12 @@ class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROLE_TRAINER: _ClassVar[Role]
     ROLE_WITNESS: _ClassVar[Role]
 
+class OwnerAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OWNER_ACTION_UNSPECIFIED: _ClassVar[OwnerAction]
+    OWNER_ACTION_PAUSE: _ClassVar[OwnerAction]
+    OWNER_ACTION_RESUME: _ClassVar[OwnerAction]
+
 class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PHASE_UNSPECIFIED: _ClassVar[Phase]
@@ -25,6 +31,9 @@ class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 ROLE_UNSPECIFIED: Role
 ROLE_TRAINER: Role
 ROLE_WITNESS: Role
+OWNER_ACTION_UNSPECIFIED: OwnerAction
+OWNER_ACTION_PAUSE: OwnerAction
+OWNER_ACTION_RESUME: OwnerAction
 PHASE_UNSPECIFIED: Phase
 PHASE_WAITING_FOR_MEMBERS: Phase
 PHASE_WARMUP: Phase
@@ -68,6 +77,24 @@ class Withdraw(_message.Message):
     epoch: int
     reason: str
     def __init__(self, epoch: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Warm(_message.Message):
+    __slots__ = ("epoch", "param_round", "param_root")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    PARAM_ROUND_FIELD_NUMBER: _ClassVar[int]
+    PARAM_ROOT_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    param_round: int
+    param_root: bytes
+    def __init__(self, epoch: _Optional[int] = ..., param_round: _Optional[int] = ..., param_root: _Optional[bytes] = ...) -> None: ...
+
+class OwnerOrder(_message.Message):
+    __slots__ = ("action", "nonce")
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    action: OwnerAction
+    nonce: int
+    def __init__(self, action: _Optional[_Union[OwnerAction, str]] = ..., nonce: _Optional[int] = ...) -> None: ...
 
 class Status(_message.Message):
     __slots__ = ("height", "state_root", "phase", "epoch", "round", "param_round", "param_root", "warm", "software")

@@ -1,0 +1,197 @@
+"""Which contributions of a round are accepted: checked first, then judged, changing nothing.
+
+A contribution counts when a quorum of the round's committee holds it. Whoever committed to two for
+one batch has none accepted; of two with equal payloads the later slot's is a copy.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psyche_p2p.coordinator.committee import get_present
+from psyche_p2p.coordinator.quorum import compute_quorum
+from psyche_p2p.coordinator.require import require_rising
+from psyche_p2p.coordinator.signed import Verify, require_signed
+from psyche_p2p.coordinator.state import State
+from psyche_p2p.errors import Rejected
+from psyche_p2p.ids import EpochIndex, ParamRoot, PeerId, RoundIndex, short_id
+from psyche_p2p.wire.commands import CloseRound, Contribution, Witnessing
+from psyche_p2p.wire.messages import Attestation, AttestedBlob, Commitment
+from psyche_p2p.wire.records import MemberStatus, OpenRound
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a CloseRound proves."""
+
+    accepted: dict[int, Contribution]
+    """By slot."""
+    attested: Counter[PeerId]
+    """How many accepted contributions each included witness holds."""
+    equivocators: tuple[PeerId, ...]
+    """Trainers with two commitments to one batch."""
+    param_root: tuple[RoundIndex, ParamRoot] | None
+    """The newest root that a quorum reached."""
+
+
+def judge(state: State, opened: OpenRound, command: CloseRound, verify: Verify) -> Judgement:
+    """Check every statement in the command, then count them."""
+    _check_contributions(state, opened, command, verify)
+    present = get_present(state, opened.committee)
+    _check_witnessings(state, opened, command, present, verify)
+    quorum = compute_quorum(len(present))
+    equivocators = _equivocators(opened, command.contributions)
+    votes = count_votes(command)
+    supported = {
+        one.slot: one
+        for index, one in enumerate(command.contributions)
+        if votes[index] >= quorum
+        and _may_be_accepted(state, opened.slots[one.slot].trainer, equivocators)
+    }
+    accepted = _without_copies(supported)
+    return Judgement(
+        accepted=accepted,
+        attested=_attested(opened, command, accepted),
+        equivocators=equivocators,
+        param_root=_agreed_root(command.witnessings, quorum),
+    )
+
+
+def commitment_of(epoch: EpochIndex, opened: OpenRound, contribution: Contribution) -> Commitment:
+    """The commitment that a contribution stands for."""
+    return Commitment(
+        epoch=epoch,
+        round=opened.round,
+        batch=opened.slots[contribution.slot].batch,
+        blob_hash=contribution.blob_hash,
+        size_bytes=contribution.size_bytes,
+        payload_hash=contribution.payload_hash,
+        tokens_per_s=contribution.tokens_per_s,
+    )
+
+
+def attestation_of(
+    epoch: EpochIndex,
+    opened: OpenRound,
+    contributions: Sequence[Contribution],
+    witnessing: Witnessing,
+) -> Attestation:
+    """The attestation that a witnessing stands for."""
+    blobs = tuple(
+        AttestedBlob(opened.slots[one.slot].batch, opened.slots[one.slot].trainer, one.blob_hash)
+        for index, one in enumerate(contributions)
+        if is_held(witnessing.held, index)
+    )
+    return Attestation(epoch, opened.round, blobs, witnessing.param_round, witnessing.param_root)
+
+
+def is_held(held: bytes, index: int) -> bool:
+    return bool(held[index // 8] >> index % 8 & 1)
+
+
+def encode_held(indices: Sequence[int], count: int) -> bytes:
+    """The bits of a Witnessing: which of `count` contributions are held."""
+    held = bytearray((count + 7) // 8)
+    for index in indices:
+        held[index // 8] |= 1 << index % 8
+    return bytes(held)
+
+
+def count_votes(command: CloseRound) -> Counter[int]:
+    """How many witnesses hold each contribution, by its index."""
+    count = len(command.contributions)
+    return Counter(
+        index
+        for witnessing in command.witnessings
+        for index in range(count)
+        if is_held(witnessing.held, index)
+    )
+
+
+def _check_contributions(
+    state: State, opened: OpenRound, command: CloseRound, verify: Verify
+) -> None:
+    order = [(one.slot, one.blob_hash) for one in command.contributions]
+    require_rising(order, "contributions")
+    for one in command.contributions:
+        if one.slot >= len(opened.slots):
+            raise Rejected(f"slot {one.slot} of {len(opened.slots)} does not exist")
+        if not 0 < one.size_bytes <= state.rules.max_blob_bytes:
+            allowed = state.rules.max_blob_bytes
+            raise Rejected(f"a contribution of {one.size_bytes} bytes, 1 to {allowed} are allowed")
+        commitment = commitment_of(command.epoch, opened, one)
+        trainer = opened.slots[one.slot].trainer
+        require_signed(verify, state.run_id, trainer, commitment, one.signature)
+
+
+def _check_witnessings(
+    state: State,
+    opened: OpenRound,
+    command: CloseRound,
+    present: frozenset[PeerId],
+    verify: Verify,
+) -> None:
+    count = len(command.contributions)
+    require_rising([one.witness for one in command.witnessings], "witnesses")
+    for one in command.witnessings:
+        if one.witness >= len(opened.committee):
+            raise Rejected(f"witness {one.witness} of {len(opened.committee)} does not exist")
+        witness = opened.committee[one.witness]
+        if witness not in present:
+            raise Rejected(f"{short_id(witness)} is no longer a member")
+        if len(one.held) != (count + 7) // 8 or int.from_bytes(one.held, "little") >> count:
+            raise Rejected(f"{short_id(witness)}'s bits are not those of {count} contributions")
+        if one.param_round > state.closed_count:
+            raise Rejected(f"{short_id(witness)} applied rounds that are not settled")
+        attestation = attestation_of(command.epoch, opened, command.contributions, one)
+        require_signed(verify, state.run_id, witness, attestation, one.signature)
+
+
+def _equivocators(opened: OpenRound, contributions: Sequence[Contribution]) -> tuple[PeerId, ...]:
+    by_slot = Counter(one.slot for one in contributions)
+    return tuple(opened.slots[slot].trainer for slot, count in by_slot.items() if count > 1)
+
+
+def _may_be_accepted(state: State, trainer: PeerId, equivocators: tuple[PeerId, ...]) -> bool:
+    member = state.find_member(trainer)
+    return (
+        member is not None
+        and member.status is not MemberStatus.EJECTED
+        and trainer not in equivocators
+    )
+
+
+def _without_copies(supported: dict[int, Contribution]) -> dict[int, Contribution]:
+    """Slots stand in the round's rendezvous order: the first of equal payloads stays."""
+    seen: set[bytes] = set()
+    accepted = {}
+    for slot in sorted(supported):
+        payload = supported[slot].payload_hash
+        if payload not in seen:
+            seen.add(payload)
+            accepted[slot] = supported[slot]
+    return accepted
+
+
+def _attested(
+    opened: OpenRound, command: CloseRound, accepted: dict[int, Contribution]
+) -> Counter[PeerId]:
+    counted = [
+        index for index, one in enumerate(command.contributions) if accepted.get(one.slot) is one
+    ]
+    return Counter(
+        {
+            opened.committee[one.witness]: sum(is_held(one.held, index) for index in counted)
+            for one in command.witnessings
+        }
+    )
+
+
+def _agreed_root(
+    witnessings: Sequence[Witnessing], quorum: int
+) -> tuple[RoundIndex, ParamRoot] | None:
+    reached = Counter((one.param_round, one.param_root) for one in witnessings)
+    agreed = [root for root, count in reached.items() if count >= quorum]
+    return max(agreed, default=None)

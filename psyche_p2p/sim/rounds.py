@@ -1,0 +1,210 @@
+"""A peer's work in the rounds: training that only takes time, blobs that only take bandwidth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from psyche_p2p.coordinator import Signed, State, compute_quorum, warm_statement
+from psyche_p2p.ids import BlobHash, RoundIndex
+from psyche_p2p.sim import duties
+from psyche_p2p.sim.signing import as_signed
+from psyche_p2p.sim.trace import Mark
+from psyche_p2p.wire import Attestation, Commitment, Envelope, Join, Phase
+from psyche_p2p.wire.records import OpenRound, Slot
+
+if TYPE_CHECKING:
+    from psyche_p2p.sim.peer import SimPeer
+
+WARM_UP_MS = 200
+REPEAT_MS = 2000
+PATIENCE_MS = 2000
+"""A witness that still lacks blobs says after this long what it holds."""
+
+
+class RoundWork:
+    """Trains, holds, attests; what was said is said again while nothing is decided."""
+
+    def __init__(self, peer: SimPeer) -> None:
+        self._peer = peer
+        self._incarnation = peer.incarnation
+        self._begun: set[RoundIndex] = set()
+        self._said: dict[int | str, Envelope] = {}
+        self._holding: dict[RoundIndex, list[Signed]] = {}
+        self._fetched: set[BlobHash] = set()
+        self._attested: dict[RoundIndex, int] = {}
+        self._busy_until_ms = 0
+        self._phase_key: tuple[Any, ...] = ()
+
+    def on_state(self) -> None:
+        """The head moved: take up what the new state asks for."""
+        state = self._peer.state
+        for round_index in [r for r in self._begun if r < state.closed_count]:
+            self._begun.discard(round_index)
+            self._said.pop(round_index, None)
+            self._holding.pop(round_index, None)
+        key = (state.phase, state.epoch, state.closed_count)
+        if key == self._phase_key:
+            return
+        self._phase_key = key
+        if state.phase is Phase.WAITING_FOR_MEMBERS:
+            self._ask_again(state)
+        if state.phase is Phase.WARMUP:
+            self._later(WARM_UP_MS, self._say_warm, key)
+        if state.phase is Phase.TRAIN:
+            self._begin_rounds()
+        if state.phase is Phase.COOLDOWN and self._peer.keys.peer in state.closing_committee:
+            self._say("final", duties.make_final_attestation(state), Mark.ATTESTATION)
+        self._later(REPEAT_MS, self._repeat, key)
+
+    def on_statement(self, envelope: Envelope) -> None:
+        """A commitment's blob begins to come down our link."""
+        if isinstance(envelope.message, Commitment):
+            self._fetch(as_signed(envelope))
+
+    def _fetch(self, signed: Signed) -> None:
+        """Get a blob; it is held once its bytes have come through."""
+        world, commitment = self._peer.world, signed.message
+        blob = commitment.blob_hash
+        if blob in self._fetched or not self._is_witness(commitment.round):
+            return
+        self._fetched.add(blob)
+        if blob not in world.unavailable:
+            ends_ms = world.network.transfer_ends_ms(self._peer.index, commitment.size_bytes)
+            self._later(ends_ms - self._peer.now_ms, self._hold, signed)
+
+    def is_worth_looking(self) -> bool:
+        """Whether a block may be due, found out cheaply."""
+        peer, state = self._peer, self._peer.state
+        if peer.heard.has_urgent:
+            return True
+        is_late = peer.app.next_due_ms(peer.now_ms) is None
+        if state.phase is Phase.WARMUP:
+            return is_late or peer.heard.warm_count >= len(state.entrants)
+        if state.phase is Phase.TRAIN and state.head_round is not None:
+            return is_late or self._is_witnessed(state.head_round)
+        return is_late
+
+    def _is_witnessed(self, opened: OpenRound) -> bool:
+        """Whether every witness that usually speaks has spoken, or a quorum has and it is late."""
+        state = self._peer.state
+        count = self._peer.heard.witness_counts.get(opened.round, 0)
+        if count < compute_quorum(len(opened.committee)):
+            return False
+        prompt = {one.peer for one in state.active_members if one.silent_rounds == 0}
+        if count >= len(prompt.intersection(opened.committee)):
+            return True
+        waited_ms = self._peer.app.wall_ms(self._peer.now_ms) - state.head_since_ms
+        linger_ms = state.usual_round_ms + state.usual_round_ms // 4
+        return waited_ms >= linger_ms
+
+    def _begin_rounds(self) -> None:
+        state, me = self._peer.state, self._peer.keys.peer
+        for opened, slot in duties.list_slots(state, me):
+            if opened.round not in self._begun:
+                self._begun.add(opened.round)
+                began_ms = max(self._peer.now_ms, self._busy_until_ms)
+                self._busy_until_ms = began_ms + self._peer.world.train_ms(self._peer.index)
+                self._later(self._busy_until_ms - self._peer.now_ms, self._commit, opened, slot)
+        for opened in state.open_rounds:
+            if self._is_witness(opened.round):
+                for signed in list(self._peer.heard.commitments_of(opened.round)):
+                    self._fetch(signed)
+                self._attest_if_complete(opened)
+                self._later(PATIENCE_MS, self._attest_late, opened)
+
+    def _commit(self, opened: OpenRound, slot: Slot) -> None:
+        commitment = self._peer.world.make_commitment(self._peer, opened, slot)
+        envelope = self._say(opened.round, commitment, Mark.COMMITMENT)
+        self._hold(as_signed(envelope))
+
+    def _hold(self, signed: Signed) -> None:
+        commitment: Commitment = signed.message
+        self._holding.setdefault(commitment.round, []).append(signed)
+        self._peer.world.monitor.on_holding(self._peer.keys.peer, commitment.blob_hash)
+        for opened in self._peer.state.open_rounds:
+            if opened.round == commitment.round and self._is_witness(opened.round):
+                self._attest_if_complete(opened)
+
+    def _held(self, opened: OpenRound) -> list[Signed]:
+        """One valid blob a slot: of two from one trainer the first that came."""
+        by_slot: dict[Any, Signed] = {}
+        slots = {(slot.batch, slot.trainer) for slot in opened.slots}
+        for signed in self._holding.get(opened.round, ()):
+            key = (signed.message.batch, signed.sender)
+            if key in slots:
+                by_slot.setdefault(key, signed)
+        return list(by_slot.values())
+
+    def _attest_if_complete(self, opened: OpenRound) -> None:
+        if len(self._holding.get(opened.round, ())) < len(opened.slots):
+            return
+        held = self._held(opened)
+        if len(held) == len(opened.slots):
+            self._attest(opened, held)
+
+    def _attest_late(self, opened: OpenRound) -> None:
+        """Something is missing: say what is there, and look again."""
+        if opened.round < self._peer.state.closed_count:
+            return
+        held = self._held(opened)
+        if held:
+            self._attest(opened, held)
+        self._later(PATIENCE_MS, self._attest_late, opened)
+
+    def _attest(self, opened: OpenRound, held: list[Signed]) -> None:
+        if self._attested.get(opened.round, 0) >= len(held):
+            return
+        self._attested[opened.round] = len(held)
+        attestation = duties.make_attestation(self._peer.state, opened, held)
+        self._say(-1 - opened.round, attestation, Mark.ATTESTATION)
+
+    def _is_witness(self, round_index: RoundIndex) -> bool:
+        me = self._peer.keys.peer
+        opened = self._peer.state.open_rounds
+        return any(one.round == round_index and me in one.committee for one in opened)
+
+    def _ask_again(self, state: State) -> None:
+        """Whoever was not warm in time for an epoch asks to be in the next one."""
+        me, account = self._peer.keys.peer, state.find_account(self._peer.keys.peer)
+        is_waiting = any(one.peer == me for one in state.applicants)
+        if account is not None and not is_waiting and not account.is_banned:
+            self._say("join", duties.make_join(account.nonce + 1), Mark.ATTESTATION)
+
+    def _say_warm(self, key: tuple[Any, ...]) -> None:
+        state = self._peer.state
+        if key == self._phase_key and any(
+            one.peer == self._peer.keys.peer for one in state.entrants
+        ):
+            self._say("warm", warm_statement(state), Mark.ATTESTATION)
+
+    def _say(self, name: int | str, message: Any, mark: Mark) -> Envelope:
+        envelope = self._peer.say(message)
+        self._said[name] = envelope
+        self._peer.world.trace.add(self._peer.now_ms, self._peer.index, mark)
+        return envelope
+
+    def _repeat(self, key: tuple[Any, ...]) -> None:
+        """Nothing was decided for a while: what we said may have been lost."""
+        if key != self._phase_key:
+            return
+        for envelope in self._said.values():
+            if self._is_current(envelope.message):
+                self._peer.world.send_all(self._peer.index, envelope)
+        self._peer.look_soon()
+        self._later(REPEAT_MS, self._repeat, key)
+
+    def _is_current(self, message: Any) -> bool:
+        if isinstance(message, (Commitment, Attestation)):
+            return message.round >= self._peer.state.closed_count
+        state = self._peer.state
+        expected = Phase.WAITING_FOR_MEMBERS if isinstance(message, Join) else Phase.WARMUP
+        return state.phase is expected
+
+    def _later(self, delay_ms: int, call: Any, *arguments: Any) -> None:
+        """Call after a delay, unless the peer has restarted by then."""
+
+        def run() -> None:
+            if self._peer.is_online and self._peer.incarnation == self._incarnation:
+                call(*arguments)
+
+        self._peer.world.loop.call_at(self._peer.now_ms + delay_ms, run)
