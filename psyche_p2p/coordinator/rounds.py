@@ -60,25 +60,30 @@ def why_not_yet(
     """Why a round may not be closed with these slots at this time; None if it may.
 
     It may at once when everything that can be expected has come: every batch of the trainers that
-    were heard of in the last round, and half of all. With half of all it may when the rest has had
-    twice the usual time; at its deadline it may in any case.
+    were heard of in the last round, or of all if most were not. With half of all it may when the
+    rest has had its time; at its deadline it may in any case.
     """
     elapsed_ms = now_ms - state.head_since_ms
     if elapsed_ms >= state.rules.max_round_ms:
         return None
     members = {member.peer: member for member in state.active_members}
     possible = [index for index, slot in enumerate(opened.slots) if slot.trainer in members]
-    expected = [
-        index for index in possible if members[opened.slots[index].trainer].silent_rounds == 0
-    ]
+    heard = [index for index in possible if members[opened.slots[index].trainer].silent_rounds == 0]
+    expected = heard if 2 * len(heard) >= len(possible) else possible
     arrived = sum(index in accepted for index in possible)
     if 2 * arrived < len(possible):
         return f"{arrived} of {len(possible)} batches have come, and the deadline has not"
     if all(index in accepted for index in expected):
         return None
-    if state.usual_round_ms and elapsed_ms >= _GRACE * state.usual_round_ms:
+    if elapsed_ms >= grace_ms(state):
         return None
     return "batches that can be expected have not come yet"
+
+
+def grace_ms(state: State) -> int:
+    """How old a round gets before half of its batches are enough."""
+    usual = _GRACE * state.usual_round_ms
+    return min(usual, state.rules.max_round_ms) if usual else state.rules.max_round_ms
 
 
 def linger_ms(state: State) -> int:
@@ -88,9 +93,10 @@ def linger_ms(state: State) -> int:
 
 def due_times_ms(state: State) -> tuple[int, ...]:
     """When the head round may become due by the passing of time alone."""
-    most, usual = state.rules.max_round_ms, state.usual_round_ms
-    waits = {linger_ms(state), _GRACE * usual, most} if usual else {most}
-    return tuple(state.head_since_ms + wait for wait in sorted(waits) if wait <= most)
+    waits = {grace_ms(state), state.rules.max_round_ms}
+    if state.usual_round_ms:
+        waits.add(linger_ms(state))
+    return tuple(state.head_since_ms + wait for wait in sorted(waits))
 
 
 def _credit(state: State, opened: OpenRound, judgement: Judgement) -> State:
@@ -105,20 +111,25 @@ def _credit(state: State, opened: OpenRound, judgement: Judgement) -> State:
 
 def _note_presence(state: State, opened: OpenRound, judgement: Judgement) -> State:
     """Count misses and silences, and measure speed."""
-    updated = {}
-    for member in state.active_members:
-        updated[member.peer] = _after_round(member, opened, judgement)
+    had_time = state.time_ms - state.head_since_ms >= grace_ms(state)
+    updated = {
+        member.peer: _after_round(member, opened, judgement, had_time=had_time)
+        for member in state.active_members
+    }
     return with_members(state, updated)
 
 
-def _after_round(member: Member, opened: OpenRound, judgement: Judgement) -> Member:
+def _after_round(
+    member: Member, opened: OpenRound, judgement: Judgement, *, had_time: bool
+) -> Member:
+    """A member after a round. Who was heard of misses it only if it had its time."""
     slots = [i for i, slot in enumerate(opened.slots) if slot.trainer == member.peer]
     delivered = [judgement.accepted[i] for i in slots if i in judgement.accepted]
     is_heard = bool(delivered) or member.peer in judgement.attested
     if delivered:
         speed = delivered[0].tokens_per_s or member.tokens_per_s
         member = replace(member, missed_rounds=0, tokens_per_s=speed)
-    elif slots:
+    elif slots and (had_time or not is_heard):
         member = replace(member, missed_rounds=member.missed_rounds + 1)
     if is_heard:
         return replace(member, silent_rounds=0, is_late=False)
@@ -185,11 +196,16 @@ def _closed_round(opened: OpenRound, judgement: Judgement) -> ClosedRound:
 
 
 def _usual(state: State, opened: OpenRound, judgement: Judgement) -> int:
-    """The usual duration of a round: a quarter of each complete round's goes into it."""
-    if len(judgement.accepted) < len(opened.slots):
-        return state.usual_round_ms
-    took_ms = max(1, state.time_ms - state.head_since_ms)
-    return (3 * state.usual_round_ms + took_ms) // 4 if state.usual_round_ms else took_ms
+    """The usual duration of a round, learned from those that were complete.
+
+    A round that used up its grace may mean that everything has become slower: the next grace is a
+    quarter longer than this round, or the slower half would be dropped without ever having had
+    time. A trainer that comes and goes can stretch it to four times what is usual, not further.
+    """
+    usual, took_ms = state.usual_round_ms, max(1, state.time_ms - state.head_since_ms)
+    if len(judgement.accepted) == len(opened.slots):
+        return (3 * usual + took_ms) // 4 if usual else took_ms
+    return 5 * took_ms // 8 if usual and took_ms >= _GRACE * usual else usual
 
 
 def _continue(state: State, command: CloseRound) -> State:

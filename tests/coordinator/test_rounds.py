@@ -13,10 +13,11 @@ from psyche_p2p.coordinator import (
     due_commands,
     due_times_ms,
     proposer_at,
+    proposer_order,
 )
 from psyche_p2p.coordinator.ledger import contribution_points, total_points
 from psyche_p2p.errors import Rejected
-from psyche_p2p.ids import View
+from psyche_p2p.ids import PeerId, View
 from psyche_p2p.wire import Phase, Role
 from psyche_p2p.wire.records import MemberStatus
 from tests.coordinator.closing import (
@@ -102,6 +103,98 @@ def test_one_dead_trainer_costs_one_grace_and_is_dropped(depth: int) -> None:
     assert member is not None
     assert member.status is MemberStatus.DROPPED
     assert dead not in {slot.trainer for slot in world.state.open_rounds[-1].slots}
+
+
+def train(world: World, needs_s: dict[PeerId, float]) -> float:
+    """One round in which each trainer needs so long; how long it took."""
+    since = world.clock_ms
+    while True:
+        elapsed_s = (world.clock_ms - since) / 1000
+        world.busy = {peer for peer, needed in needs_s.items() if needed > elapsed_s}
+        if world.step():
+            return elapsed_s
+        world.wait(0.1)
+
+
+def steady(peers: int) -> tuple[World, dict[PeerId, float]]:
+    """A run after three rounds of about ten seconds, and how long each trainer needs."""
+    config = make_config(run={"total_rounds": 60}, rounds={"max_round_train_s": 600.0})
+    world = World.start(config, peers)
+    world.run_until(Phase.TRAIN)
+    members = world.state.members
+    needs_s = {member.peer: 10 * (1 + 0.04 * index) for index, member in enumerate(members)}
+    for _ in range(3):
+        train(world, needs_s)
+    return world, needs_s
+
+
+def statuses(world: World) -> set[MemberStatus]:
+    return {member.status for member in world.state.members}
+
+
+@pytest.mark.parametrize("factor", [1.5, 2.1, 2.3, 3.0, 8.0])
+def test_nobody_is_dropped_because_everything_became_slower(factor: float) -> None:
+    """Between the fastest and the slowest lie 28%; from one round to the next all take longer."""
+    world, needs_s = steady(8)
+    slower = {peer: factor * needed for peer, needed in needs_s.items()}
+    took = [train(world, slower) for _ in range(8)]
+    assert statuses(world) == {MemberStatus.ACTIVE}
+    assert took[-1] == pytest.approx(max(slower.values()), abs=0.2)
+    assert all(member.missed_rounds == 0 for member in world.state.members)
+
+
+def test_nobody_is_dropped_after_everyone_was_gone_for_a_round() -> None:
+    world, needs_s = steady(6)
+    world.dead.update(needs_s)
+    world.wait(600)
+    world.decide(close(world))
+    assert all(member.silent_rounds == 1 for member in world.state.members)
+    world.dead.clear()
+    for _ in range(3):
+        train(world, needs_s)
+    assert statuses(world) == {MemberStatus.ACTIVE}
+
+
+def test_members_that_return_together_are_not_dropped_for_being_slower() -> None:
+    """Nobody waits for them in their first round back, so that is no miss: they were heard of."""
+    world, needs_s = steady(7)
+    lost = [member.peer for member in world.state.members][5:]
+    world.dead.update(lost)
+    train(world, needs_s)
+    world.dead.clear()
+    for _ in range(3):
+        train(world, needs_s)
+    assert statuses(world) == {MemberStatus.ACTIVE}
+
+
+def test_a_trainer_that_is_there_but_never_delivers_is_dropped() -> None:
+    world, needs_s = steady(5)
+    idle = world.state.members[1].peer
+    needs_s[idle] = 1e9
+    for _ in range(3):
+        train(world, needs_s)
+    member = world.state.find_member(idle)
+    assert member is not None
+    assert member.status is MemberStatus.DROPPED
+
+
+def test_a_silent_member_proposes_last() -> None:
+    world, needs_s = steady(6)
+    silent = world.state.members[3].peer
+    world.dead.add(silent)
+    train(world, needs_s)
+    assert proposer_order(world.state)[-1] == silent
+    assert proposer_at(world.state, View(5)) == silent
+
+
+def test_a_trainer_that_comes_and_goes_cannot_stretch_rounds_without_end() -> None:
+    world, needs_s = steady(6)
+    flapping = world.state.members[0].peer
+    for turn in range(24):
+        world.dead = {flapping} if turn % 2 else set()
+        took = train(world, needs_s)
+    assert took < 2 * 4 * 12.5
+    assert statuses(world) == {MemberStatus.ACTIVE}
 
 
 def test_a_trainer_that_returns_in_time_is_not_dropped() -> None:

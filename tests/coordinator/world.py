@@ -109,6 +109,7 @@ def make_join(
     )
 
 
+@lru_cache(maxsize=1 << 14)  # honest peers repeat themselves, and signing is most of a test's time
 def sign(who: Identity, message: Any, of_run: RunId) -> Signed:
     signed = bytes_to_sign(message, of_run, who.peer_id)
     return Signed(who.peer_id, message, who.sign(ENVELOPE_CONTEXT, signed))
@@ -157,6 +158,8 @@ class World:
     people: dict[PeerId, Identity]
     blocks: list[Block] = field(default_factory=list)
     dead: set[PeerId] = field(default_factory=set)
+    busy: set[PeerId] = field(default_factory=set)
+    """Trainers that are not done with their batch yet, but witness."""
     pool: Pool = field(default_factory=Pool)
 
     @classmethod
@@ -240,7 +243,7 @@ class World:
         return tuple(
             self.say(slot.trainer, make_commitment(self.state, opened, slot))
             for slot in opened.slots
-            if slot.trainer not in self.dead
+            if slot.trainer not in self.dead | self.busy
         )
 
     def _attestations(self) -> tuple[Signed, ...]:
