@@ -166,6 +166,9 @@ class Agreement:
         view, block_hash = state.decidable
         held = state.find_block(block_hash)
         precommits = state.votes.tally(view, VoteStep.PRECOMMIT).votes_for(block_hash)
+        if len(precommits) < state.committee.quorum:  # a liar's vote gave way to its later ones
+            state.decidable = None
+            return False
         if held is None:
             self._hint(precommits[-1].sender, Height(state.height + 1))
             return False

@@ -109,6 +109,10 @@ class VoteBook:
         tallies = self._tallies.values()
         return sum(voter in votes for tally in tallies for votes in tally.by_value.values())
 
+    def __len__(self) -> int:
+        """How many steps of views anything is kept of."""
+        return len(self._tallies)
+
     def _make_room(self, voter: PeerId, views: set[View], view: View, current: View) -> None:
         same_side = [known for known in views if (known > current) == (view > current)]
         limit = MAX_VIEWS_AHEAD if view > current else MAX_VIEWS_BEHIND
@@ -117,6 +121,7 @@ class VoteBook:
         oldest = min(same_side)
         views.discard(oldest)
         for step in VoteStep:
-            tally = self._tallies.get((oldest, step))
-            if tally is not None:
-                tally.remove(voter)
+            tally = self._tallies.get((oldest, step), _NOTHING)
+            tally.remove(voter)
+            if not tally.voters:
+                self._tallies.pop((oldest, step), None)

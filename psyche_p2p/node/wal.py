@@ -48,6 +48,7 @@ class FileWal:
         self._header = _MAGIC + run_id
         self._run_id = run_id
         self._policy = policy
+        self._latest: Height | None = None
 
     def create(self) -> None:
         """Begin an empty log, for a peer that never spoke in this run; refuses an existing one."""
@@ -65,6 +66,7 @@ class FileWal:
                     os.fsync(file.fileno())
         except OSError as error:
             raise storage_error("cannot write", self._path, error) from error
+        self._latest = record.height
 
     def load(self) -> list[WalRecord]:
         """Every record, oldest first; StorageError if the log is missing or damaged.
@@ -84,8 +86,9 @@ class FileWal:
         return records
 
     def forget_through(self, height: Height) -> None:
-        """Drop the records of decided heights."""
-        kept = [record for record in self.load() if record.height > height]
+        """Drop the records of decided heights; usually that is all of them, unread."""
+        is_all = self._latest is not None and self._latest <= height
+        kept = [] if is_all else [one for one in self.load() if one.height > height]
         frames = (_frame(encode_record(record)) for record in kept)
         write_atomically(self._path, self._header + b"".join(frames), mode=0o600)
 

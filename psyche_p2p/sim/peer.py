@@ -263,6 +263,9 @@ class SimPeer:
         self.disk.store(decided, after)
         if self.is_honest:
             self.world.monitor.on_applied(self.keys.peer, before, decided.block, after)
+        if after.closed_count > before.closed_count:
+            text = f"{before.closed_count}"
+            self.world.trace.add(self.now_ms, self.index, Mark.ROUND_CLOSED, text)
         self.heard.forget_before(self.state)
         self.world.on_decided(self, decided)
         if self.core.state.height == height + 1:

@@ -168,19 +168,20 @@ class RoundWork:
         me, account = self._peer.keys.peer, state.find_account(self._peer.keys.peer)
         is_waiting = any(one.peer == me for one in state.applicants)
         if account is not None and not is_waiting and not account.is_banned:
-            self._say("join", duties.make_join(account.nonce + 1), Mark.ATTESTATION)
+            self._say("join", duties.make_join(account.nonce + 1), Mark.STATEMENT)
 
     def _say_warm(self, key: tuple[Any, ...]) -> None:
         state = self._peer.state
         if key == self._phase_key and any(
             one.peer == self._peer.keys.peer for one in state.entrants
         ):
-            self._say("warm", warm_statement(state), Mark.ATTESTATION)
+            self._say("warm", warm_statement(state), Mark.STATEMENT)
 
     def _say(self, name: int | str, message: Any, mark: Mark) -> Envelope:
         envelope = self._peer.say(message)
         self._said[name] = envelope
-        self._peer.world.trace.add(self._peer.now_ms, self._peer.index, mark)
+        text = type(message).__name__.lower()
+        self._peer.world.trace.add(self._peer.now_ms, self._peer.index, mark, text)
         return envelope
 
     def _repeat(self, key: tuple[Any, ...]) -> None:

@@ -21,6 +21,7 @@ _COLOURS = {
     Mark.ROUND_CLOSED: "#f08c00",
     Mark.COMMITMENT: "#e599f7",
     Mark.ATTESTATION: "#74c0fc",
+    Mark.STATEMENT: "#c0eb75",
     Mark.EVIDENCE: "#d6336c",
     Mark.VIOLATION: "#e03131",
 }

@@ -17,6 +17,7 @@ class Mark(Enum):
     ROUND_CLOSED = "round closed"
     COMMITMENT = "commitment"
     ATTESTATION = "attestation"
+    STATEMENT = "other statement"
     EVIDENCE = "evidence"
     VIOLATION = "violation"
 

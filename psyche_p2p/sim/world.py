@@ -95,6 +95,8 @@ class World:
         self.loop.run(limit_ms)
         honest = [peer.state for peer in self._honest() if peer.is_online]
         self.monitor.check_end(honest)
+        for violation in self.monitor.violations:
+            self.trace.add(violation.time_ms, 0, Mark.VIOLATION, violation.rule)
         return self._summarise()
 
     # What peers ask of the world
@@ -249,7 +251,7 @@ def make_config(schedule: Schedule) -> RunConfig:
         "members": {"waiting_for_members_extra_s": 0.1},
         "rounds": {
             "epoch_s": 100_000.0,
-            "warmup_s": 5.0,
+            "warmup_s": 2.5,
             "cooldown_s": 0.5,
             "max_round_train_s": 8.0,
             "global_batch_size_start": batch,

@@ -127,6 +127,7 @@ def test_one_voter_fills_only_its_own_few_views() -> None:
     votes_kept = peer.core.state.votes
     assert votes_kept.count_kept(SIGNERS[0].peer) <= MAX_VIEWS_AHEAD
     assert votes_kept.find(SIGNERS[0].peer, View(2299), PREVOTE) is not None
+    assert len(votes_kept) <= MAX_VIEWS_AHEAD + 2
 
 
 def test_one_voter_cannot_fill_the_past() -> None:
@@ -161,6 +162,21 @@ def test_the_next_height_holds_few_messages_of_one_sender() -> None:
     assert len(early) == MAX_EARLY_VOTES + MAX_EARLY_PROPOSALS
     assert len(early.take_all()) == MAX_EARLY_VOTES + MAX_EARLY_PROPOSALS
     assert len(early) == 0
+
+
+def test_a_quorum_that_a_liar_unmakes_is_no_quorum() -> None:
+    """Its precommit counted until it filled its room with others; the block came only then."""
+    peer = _peer()
+    made = make_proposal(SIGNERS[2], peer.app, 1)
+    votes_for_it = [make_vote(signer, PRECOMMIT, hash_of(made), view=1) for signer in SIGNERS[:3]]
+    for envelope in votes_for_it:
+        peer.core.on_message(envelope, 0)
+    assert peer.core.state.decidable is not None
+    for view in range(2, 80):
+        peer.core.on_message(make_vote(SIGNERS[0], PREVOTE, None, view=view), 0)
+        peer.core.on_message(make_vote(SIGNERS[1], PREVOTE, None, view=view), 0)
+    assert peer.core.on_message(made, 0).judgement is Judgement.ACCEPT
+    assert peer.core.state.height == 1
 
 
 def test_one_liar_alone_moves_nobody_to_another_view() -> None:

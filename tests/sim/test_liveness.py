@@ -59,8 +59,9 @@ def test_a_dead_member_costs_at_most_one_view_and_no_deadline(dead: int) -> None
     assert max(pauses) < max_round_train_ms
 
 
-@pytest.mark.parametrize("peers", [2, 3, 4, 7, 13])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("peers", "seed"), [(2, 0), (3, 0), (4, 0), (4, 1), (4, 2), (7, 0), (10, 0)]
+)
 def test_a_healed_network_decides_within_the_bound(peers: int, seed: int) -> None:
     """Two halves cannot talk for ten seconds; a block is due on both sides all the while."""
     healed_ms = 12_000

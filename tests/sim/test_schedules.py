@@ -12,10 +12,10 @@ from psyche_p2p.sim.world import World
 
 SAMPLES = os.environ.get("PSYCHE_TEST_SAMPLES", "default")
 COUNT = {"fast": 40, "default": 500, "long": 10_000}[SAMPLES]
-LARGE_COUNT = {"fast": 0, "default": 3, "long": 200}[SAMPLES]
+LARGE_COUNT = {"fast": 0, "default": 2, "long": 200}[SAMPLES]
 BATCHES = 10
 LIMIT_MS = 120_000
-LARGE_LIMIT_MS = 12_000
+LARGE_LIMIT_MS = 18_000
 
 
 def _require_no_violation(seed: int, peers: int | None, liars: int | None, limit_ms: int) -> None:
