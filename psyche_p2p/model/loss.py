@@ -22,6 +22,8 @@ _POSITIONS_AT_ONCE = 512
 
 def linear_cross_entropy(hidden_nd: Tensor, weight_vd: Tensor, targets_n: Tensor) -> Tensor:
     """Mean cross-entropy in nats of `hidden @ weight.T` over the targets that are not IGNORED."""
+    if not torch.is_grad_enabled():
+        return _run(hidden_nd, weight_vd, targets_n, (False, False))[0]
     loss: Tensor = _LinearCrossEntropy.apply(hidden_nd, weight_vd, targets_n)  # type: ignore[no-untyped-call]
     return loss
 
@@ -37,14 +39,8 @@ def _product_type(tensor: Tensor) -> torch.dtype:
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden_nd: Tensor, weight_vd: Tensor, targets_n: Tensor) -> Tensor:
-        product_type = _product_type(weight_vd)
-        with torch.autocast(hidden_nd.device.type, enabled=False):
-            loss, grads = _loss_and_gradients(
-                hidden_nd.to(product_type),
-                weight_vd.to(product_type),
-                targets_n,
-                (ctx.needs_input_grad[0], ctx.needs_input_grad[1]),
-            )
+        wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1])
+        loss, grads = _run(hidden_nd, weight_vd, targets_n, wanted)
         ctx.save_for_backward(*grads)
         ctx.types = (hidden_nd.dtype, weight_vd.dtype)
         return loss
@@ -56,6 +52,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for grad, dtype in zip(ctx.saved_tensors, ctx.types, strict=True)
         )
         return hidden_grad, weight_grad, None
+
+
+def _run(
+    hidden_nd: Tensor, weight_vd: Tensor, targets_n: Tensor, wanted: tuple[bool, bool]
+) -> tuple[Tensor, tuple[Tensor | None, Tensor | None]]:
+    """Loss and gradients with products in autocast's type, which torch does not choose for us."""
+    product_type = _product_type(weight_vd)
+    with torch.autocast(hidden_nd.device.type, enabled=False):
+        return _loss_and_gradients(
+            hidden_nd.to(product_type), weight_vd.to(product_type), targets_n, wanted
+        )
 
 
 def _loss_and_gradients(
