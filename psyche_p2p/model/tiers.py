@@ -90,3 +90,16 @@ def slice_state(state: Mapping[str, Tensor], width: int) -> dict[str, Tensor]:
         part = tensor if dimension is None else tensor.narrow(dimension, 0, width)
         sliced[name] = part.detach().clone()
     return sliced
+
+
+def merge_prefix(full: Mapping[str, Tensor], prefix: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The full model with everything that a slice holds taken from the slice."""
+    merged = {}
+    for name, tensor in full.items():
+        dimension, part = matformer_prefix_dim(name), prefix[name]
+        merged[name] = tensor.detach().clone()
+        target = merged[name]
+        if dimension is not None:
+            target = target.narrow(dimension, 0, part.shape[dimension])
+        target.copy_(part)
+    return merged
