@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from psyche_p2p.config import ModelConfig
+from psyche_p2p.errors import ModelError
 
 
 def relu_squared(x: Tensor) -> Tensor:
@@ -40,6 +41,7 @@ class FeedForward(nn.Module):
         self.up_proj = nn.Linear(config.hidden_size, width, bias=config.bias)
         self.down_proj = nn.Linear(width, config.hidden_size, bias=config.bias)
         self._activate = _ACTIVATIONS[config.activation]
+        self._has_bias = config.bias
 
     def forward(self, x_btd: Tensor) -> Tensor:
         h_btf = self._activate(self.gate_proj(x_btd)) * self.up_proj(x_btd)
@@ -66,6 +68,10 @@ class FeedForward(nn.Module):
 
     def run_weights(self, x_btd: Tensor, gate_fd: Tensor, up_fd: Tensor, down_df: Tensor) -> Tensor:
         """The network with these matrices in place of its own."""
+        if self._has_bias:
+            raise ModelError(
+                "a network with biases has no tiers", "set model.bias = false to run part of it"
+            )
         h_btf = self._activate(F.linear(x_btd, gate_fd)) * F.linear(x_btd, up_fd)
         return F.linear(h_btf, down_df)
 

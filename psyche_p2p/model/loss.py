@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 IGNORED = -100
-_POSITIONS_AT_ONCE = 512
+_POSITIONS_AT_ONCE = 128  # faster than 256 to 1024 at 32,000 words: the logits stay in cache
 
 
 def linear_cross_entropy(hidden_nd: Tensor, weight_vd: Tensor, targets_n: Tensor) -> Tensor:
@@ -68,28 +68,34 @@ def _run(
 def _loss_and_gradients(
     hidden_nd: Tensor, weight_vd: Tensor, targets_n: Tensor, wanted: tuple[bool, bool]
 ) -> tuple[Tensor, tuple[Tensor | None, Tensor | None]]:
-    kept = (targets_n != IGNORED).sum().clamp(min=1)
+    share_n = _shares(targets_n)
     loss = hidden_nd.new_zeros((), dtype=torch.float32)
     hidden_grad = torch.empty_like(hidden_nd, dtype=torch.float32) if wanted[0] else None
     weight_grad = torch.zeros_like(weight_vd, dtype=torch.float32) if wanted[1] else None
     for start in range(0, len(hidden_nd), _POSITIONS_AT_ONCE):
         part = slice(start, start + _POSITIONS_AT_ONCE)
-        logits_nv = F.linear(hidden_nd[part], weight_vd).float()
-        loss += F.cross_entropy(logits_nv, targets_n[part], ignore_index=IGNORED, reduction="sum")
+        logs_nv = F.linear(hidden_nd[part], weight_vd).log_softmax(dim=1, dtype=torch.float32)
+        targets_n1 = targets_n[part].clamp(min=0).unsqueeze(1)
+        loss -= logs_nv.gather(1, targets_n1).squeeze(1) @ share_n[part]
         if not any(wanted):
             continue
-        grad_nv = _logits_gradient(logits_nv, targets_n[part], kept).to(weight_vd.dtype)
+        # Rows are weighted where they are narrow: among the hidden states, not the logits
+        share_n1 = share_n[part].unsqueeze(1)
+        grad_nv = _logits_gradient(logs_nv, targets_n1).to(weight_vd.dtype)
         if hidden_grad is not None:
-            hidden_grad[part] = grad_nv @ weight_vd
+            torch.mul(grad_nv @ weight_vd, share_n1, out=hidden_grad[part])
         if weight_grad is not None:
-            weight_grad += grad_nv.T @ hidden_nd[part]
-    return loss / kept, (hidden_grad, weight_grad)
+            weight_grad += grad_nv.T @ (hidden_nd[part] * share_n1).to(weight_vd.dtype)
+    return loss, (hidden_grad, weight_grad)
 
 
-def _logits_gradient(logits_nv: Tensor, targets_n: Tensor, kept: Tensor) -> Tensor:
-    """(softmax - one-hot) / kept, with rows of zeros for ignored targets."""
-    ignored_n1 = (targets_n == IGNORED).unsqueeze(1)
-    grad_nv = torch.softmax(logits_nv, dim=1)
-    rows = torch.arange(len(targets_n), device=targets_n.device)
-    grad_nv[rows, targets_n.clamp(min=0)] -= 1.0
-    return grad_nv.masked_fill_(ignored_n1, 0.0).div_(kept)
+def _shares(targets_n: Tensor) -> Tensor:
+    """Each position's weight in the mean: zero where its target is ignored."""
+    kept_n = (targets_n != IGNORED).to(torch.float32)
+    return kept_n / kept_n.sum().clamp(min=1)
+
+
+def _logits_gradient(logs_nv: Tensor, targets_n1: Tensor) -> Tensor:
+    """Softmax minus one-hot, in the memory of the logarithms."""
+    grad_nv = logs_nv.exp_()
+    return grad_nv.scatter_add_(1, targets_n1, grad_nv.new_full(targets_n1.shape, -1.0))

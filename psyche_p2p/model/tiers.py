@@ -32,6 +32,10 @@ def tier_width(config: ModelConfig, tier: Tier) -> int:
             f"tier {tier} is not one of this model's tiers (0 to {config.max_tier})",
             "choose a tier in that range, or raise model.max_tier in the run's configuration",
         )
+    if config.bias and tier != UNIVERSAL:
+        raise ModelError(
+            "a model with biases has no tiers above 0", "set model.bias = false to slice it"
+        )
     return config.intermediate_size >> tier
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from psyche_p2p.errors import ModelError
 from psyche_p2p.ids import Tier
+from psyche_p2p.model.feed_forward import PrefixView
 from psyche_p2p.model.gradients import accumulate_gradients
 from psyche_p2p.model.initial import initial_model
 from psyche_p2p.model.tiers import (
@@ -169,6 +170,15 @@ def test_a_slice_runs_at_smaller_tiers_too_and_at_no_larger_one() -> None:
 def test_a_tier_the_model_does_not_have_is_refused(tier: int) -> None:
     with pytest.raises(ModelError, match="is not one of this model's tiers"):
         tier_width(tiny_config(), Tier(tier))
+
+
+def test_biases_and_tiers_are_refused_together() -> None:
+    config = tiny_config(architecture="nanogpt", bias=True)
+    with pytest.raises(ModelError, match="a model with biases has no tiers"):
+        tier_width(config, Tier(1))
+    model = initial_model(config, 1)
+    with pytest.raises(ModelError, match="a network with biases has no tiers"):
+        model(random_tokens(config, 1, 4), PrefixView(32))
 
 
 def test_a_slice_keeps_none_of_the_full_models_memory() -> None:

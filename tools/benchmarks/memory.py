@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,9 @@ from benchmarks.report import report
 _ROOT = Path(__file__).resolve().parents[2]
 _STATE_COPIES = 3  # parameters, gradients, momentum
 _BYTES = 4
+# Freed tensors go back to the system at once, so that the peak is of live memory; without this two
+# runs of the same child differ by 10%
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 _LARGE_SHAPES = {
     # Llama 3.2 1B and Llama 2 7B, as published
     "1b": {"vocab": 128_256, "hidden": 2048, "ffn": 8192, "layers": 16, "kv": 512, "tied": True},
@@ -75,7 +79,9 @@ def _in_child(options: argparse.Namespace, tier: int, mode: str) -> int:
     command += ["--batch", str(options.batch), "--length", str(options.length)]
     peaks = []
     for _ in range(options.repeats):
-        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=True, env={**os.environ, **_MALLOC}
+        )
         peaks.append(int(json.loads(result.stdout)))
     return sorted(peaks)[len(peaks) // 2]
 
@@ -97,7 +103,7 @@ def _measure(config_path: Path, tier: int, masked: bool, batch: int, length: int
     momentum = [torch.zeros_like(parameter) for parameter in model.parameters()]
     tokens_bt = torch.arange(batch * (length + 1)).reshape(batch, -1) % config.vocab_size
     for _ in range(2):
-        model.zero_grad(set_to_none=False)
+        model.zero_grad()
         accumulate_gradients(model, tokens_bt, model.view_at(Tier(tier)))
         for buffer, parameter in zip(momentum, model.parameters(), strict=True):
             if parameter.grad is not None:

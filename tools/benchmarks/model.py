@@ -75,9 +75,10 @@ def _our_step(model: Transformer, tokens_bt: torch.Tensor, precision: Precision)
 def _their_step(model: Any, tokens_bt: torch.Tensor, precision: Precision) -> float:
     model.zero_grad()
     with precision.autocast(tokens_bt.device):
-        loss = model(tokens_bt, labels=tokens_bt).loss
+        inputs_bt = tokens_bt[:, :-1]  # as many positions as we run; it shifts the labels itself
+        loss = model(inputs_bt, labels=inputs_bt).loss
     loss.backward()
-    return float(loss)
+    return float(loss.detach())
 
 
 def _reference(ours: Transformer) -> Any:
