@@ -12,10 +12,6 @@ from tests.model.configs import tiny_config
 BASE = schema_hash(model_schema(tiny_config()))
 
 
-def test_the_hash_is_part_of_the_protocol() -> None:
-    assert BASE.hex() == GOLDEN_HASH
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -57,6 +53,3 @@ def test_a_tensor_only_one_side_has_is_a_difference() -> None:
     tied = model_schema(tiny_config(tie_word_embeddings=True))
     differences = schema_differences(model_schema(tiny_config()), tied)
     assert ("tensor.lm_head.weight", "float32[61, 32]", "(none)") in differences
-
-
-GOLDEN_HASH = "d14f401470052efb7b560f0f3f8c686a682796cdbf4067aa13b60dc5f85d1115"
