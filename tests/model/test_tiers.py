@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from psyche_p2p.errors import ModelError
 from psyche_p2p.ids import Tier
@@ -22,15 +21,11 @@ from psyche_p2p.model.tiers import (
 )
 from psyche_p2p.model.transformer import Transformer, model_from_state, parameter_shapes
 from tests.model.configs import tiny_config
-from tests.model.test_transformer import random_tokens, shaken_model
+from tests.model.test_transformer import gradients, random_tokens, shaken_model
 
 GATE = "model.layers.0.mlp.gate_proj.weight"
 UP = "model.layers.0.mlp.up_proj.weight"
 DOWN = "model.layers.0.mlp.down_proj.weight"
-
-
-def gradients(model: Transformer) -> dict[str, Tensor]:
-    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
 def sliced_from(model: Transformer, tier: Tier) -> Transformer:

@@ -62,6 +62,17 @@ def reference_llama(model: Transformer) -> Any:
     return reference.eval()
 
 
+def gradients(model: Transformer) -> dict[str, torch.Tensor]:
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def take_gradients(model: Transformer) -> dict[str, torch.Tensor]:
+    """The gradients, which are then cleared."""
+    taken = gradients(model)
+    model.zero_grad()
+    return taken
+
+
 def shaken_model(config: ModelConfig, seed: int) -> Transformer:
     """A model whose norms and biases are random too, so that an unused one is noticed."""
     state = initial_state(config, seed)
@@ -90,35 +101,31 @@ def test_loss_and_gradients_equal_those_of_transformers() -> None:
     reference(tokens_bt, labels=tokens_bt).loss.backward()
     compute_loss(model, tokens_bt).backward()  # type: ignore[no-untyped-call]
     expected = {name: parameter.grad for name, parameter in reference.named_parameters()}
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None
-        torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-7)
+    assert gradients(model).keys() == expected.keys()
+    for name, grad in gradients(model).items():
+        torch.testing.assert_close(grad, expected[name], rtol=1e-4, atol=1e-7)
 
 
 def test_micro_batches_add_up_to_the_whole_batch() -> None:
     model = initial_model(tiny_config(), 1)
     tokens_bt = random_tokens(model.config, 5, 9)
     whole = accumulate_gradients(model, tokens_bt)
-    expected = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
+    expected = take_gradients(model)
     assert accumulate_gradients(model, tokens_bt, micro_batch=2) == pytest.approx(whole, rel=1e-6)
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None
-        torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-8)
+    assert len(expected) == len(list(model.parameters()))
+    for name, grad in gradients(model).items():
+        torch.testing.assert_close(grad, expected[name], rtol=1e-4, atol=1e-8)
 
 
 def test_recomputing_activations_changes_nothing() -> None:
     model = initial_model(tiny_config(), 1)
     tokens_bt = random_tokens(model.config, 2, 9)
     accumulate_gradients(model, tokens_bt)
-    expected = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
+    expected = take_gradients(model)
     model.recompute_activations = True
     accumulate_gradients(model, tokens_bt)
-    assert expected
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None
-        assert torch.equal(parameter.grad, expected[name])
+    assert gradients(model).keys() == expected.keys()
+    assert all(torch.equal(grad, expected[name]) for name, grad in gradients(model).items())
 
 
 def test_too_many_tokens_are_refused() -> None:

@@ -21,6 +21,7 @@ from benchmarks.report import report
 _ROOT = Path(__file__).resolve().parents[2]
 _STATE_COPIES = 3  # parameters, gradients, momentum
 _BYTES = 4
+_ABOVE = "MiB above the imports"
 # Freed tensors go back to the system at once, so that the peak is of live memory; without this two
 # runs of the same child differ by 10%
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
@@ -37,14 +38,12 @@ def main(arguments: list[str]) -> int:
         tier, mode = options.measure
         print(_measure(options.config, int(tier), mode == "masked", options.batch, options.length))
         return 0
-    peaks = {
-        (tier, mode): _in_child(options, tier, mode)
-        for mode in ("sliced", "masked")
-        for tier in options.tiers
-    }
+    peaks: dict[tuple[int, str], int] = {}
+    for mode in ("sliced", "masked"):
+        for tier in options.tiers:
+            peaks[tier, mode] = _in_child(options, tier, mode)
+            report(f"memory.tier{tier}_{mode}", round(peaks[tier, mode] / 1024, 1), _ABOVE)
     base = peaks[0, "sliced"]
-    for (tier, mode), peak in peaks.items():
-        report(f"memory.tier{tier}_{mode}", round(peak / 1024, 1), "MiB above the imports")
     for mode, suffix in (("sliced", ""), ("masked", "_masked")):
         for tier in options.tiers[1:]:
             saving = 1 - peaks[tier, mode] / base
