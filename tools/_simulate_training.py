@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import torch
 from torch import Tensor
 
 from psyche_p2p.cli.main import run_command
-from psyche_p2p.codec import Coefficients, decode_coefficients, encode_coefficients
+from psyche_p2p.codec import decode_coefficients, encode_coefficients
+from psyche_p2p.codec.recording import dump_recording
 from psyche_p2p.config import DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig
 from psyche_p2p.data.samples import TokenSamples, load_builtin_samples
 from psyche_p2p.errors import LocalError
+from psyche_p2p.files import write_atomically
 from psyche_p2p.ids import BatchInterval, Tier
 from psyche_p2p.model.gradients import accumulate_gradients, compute_loss
 from psyche_p2p.model.initial import initial_model
@@ -181,16 +182,11 @@ def _evaluate(setting: Setting, peer: Peer, samples: TokenSamples) -> dict[str, 
 
 
 def _record(path: Path, setting: Setting, contributions: list[Contribution]) -> None:
-    """The last round's coefficients, as arrays that need no codec to read."""
-    arrays: dict[str, Any] = {"model": np.array(setting.model.model_dump_json())}
-    for peer, contribution in enumerate(contributions):
-        sent: Coefficients = contribution.coefficients
-        arrays[f"{peer}.tier"], arrays[f"{peer}.top_k"] = contribution.tier, sent.top_k
-        for index, group in enumerate(sent.groups):
-            arrays[f"{peer}.{index}.counts"] = group.counts
-            arrays[f"{peer}.{index}.positions"] = group.positions
-            arrays[f"{peer}.{index}.negative"] = group.negative
-    np.savez_compressed(path, **arrays)
+    """The last round's updates of the peers at the first one's tier."""
+    tier = contributions[0].tier
+    grid = make_grids(setting.model, setting.optimizer, tier).own
+    updates = [part.coefficients for part in contributions if part.tier == tier]
+    write_atomically(path, dump_recording(grid, updates))
 
 
 def _with_progress(rounds: int) -> Iterator[int]:
