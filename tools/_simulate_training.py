@@ -209,6 +209,14 @@ def _parse_tiers(text: str) -> tuple[int, ...]:
     return tiers
 
 
+def _require_sensible(setting: Setting) -> None:
+    if setting.optimizer.kind == "adamw" and len(setting.tiers) > 1:
+        raise click.BadParameter("adamw is for a lone peer: give one tier", param_hint="--tiers")
+    inner = setting.optimizer.sparse_loco.inner_steps
+    if setting.optimizer.kind == "sparse_loco" and setting.steps < inner:
+        raise click.BadParameter(f"must be at least --inner-steps ({inner})", param_hint="--steps")
+
+
 def _make_setting(options: dict[str, Any]) -> Setting:
     kind = options["optimizer"]
     base = OptimizerConfig(kind=kind)
@@ -263,10 +271,26 @@ def _make_setting(options: dict[str, Any]) -> Setting:
     show_default=True,
 )
 @click.option("--lookahead/--no-lookahead", default=True, show_default=True, help="For distro.")
-@click.option("--momentum-decay", default=0.999, show_default=True, help="For distro.")
-@click.option("--inner-steps", default=8, show_default=True, help="For sparse_loco.")
+@click.option(
+    "--momentum-decay",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.999,
+    show_default=True,
+    help="For distro.",
+)
+@click.option(
+    "--inner-steps",
+    type=click.IntRange(1, 10000),
+    default=8,
+    show_default=True,
+    help="For sparse_loco.",
+)
 @click.option("--top-k", type=click.IntRange(1, 4096), help="Sent per chunk.  [default: 8 or 64]")
-@click.option("--learning-rate", type=float, help="The peak.  [default: 2e-3 or 3e-3]")
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    help="The peak.  [default: 2e-3 or 3e-3]",
+)
 @click.option("--steps", type=click.IntRange(1), default=200, show_default=True)
 @click.option(
     "--delay",
@@ -283,6 +307,7 @@ def simulate_training(threads: int, record: Path | None, as_json: bool, **option
     """Train a small model on the text of the standard library, with several peers at once."""
     torch.set_num_threads(threads)
     setting = _make_setting(options)
+    _require_sensible(setting)
     outcome = simulate(setting, record)
     if as_json:
         click.echo(json.dumps({**options, **outcome}))
