@@ -12,20 +12,25 @@ import numba
 import numpy as np
 
 _STRETCH = 64  # coefficients that are passed over at once if none is large
+_MAGNITUDE = np.int32(0x7FFFFFFF)  # a float32 without its sign bit; as an integer it sorts alike
 
 
 @numba.njit(nogil=True, cache=True)
 def take_largest(flat, positions, taken, counts):
-    """Move each chunk's largest coefficients out; see `kernels.Kernels.take_largest`."""
+    """Move each chunk's largest coefficients out; see `kernels.Kernels.take_largest`.
+
+    Sizes are compared as integers: a maximum of floats does not vectorise, because of NaN.
+    """
     chunks, area = flat.shape
-    sizes = np.empty(positions.shape[1], np.float32)
+    bits = flat.view(np.int32)
+    sizes = np.empty(positions.shape[1], np.int32)
     where = np.empty(positions.shape[1], np.int64)
     for chunk in range(chunks):
         values = flat[chunk]
         sizes[:] = 0
         found = 0
         for begin in range(0, area, _STRETCH):
-            stretch = values[begin : min(begin + _STRETCH, area)]
+            stretch = bits[chunk, begin : min(begin + _STRETCH, area)]
             if _largest(stretch) > sizes[-1]:
                 found = _keep_largest(stretch, begin, sizes, where, found)
         chosen = np.sort(where[:found])
@@ -58,9 +63,9 @@ def apply_block(matrix, grid_columns, starts, ends, positions, signs, left, righ
 
 @numba.njit(nogil=True, cache=True)
 def _largest(stretch):
-    largest = np.float32(0)
+    largest = np.int32(0)
     for position in range(len(stretch)):
-        largest = max(largest, abs(stretch[position]))
+        largest = max(largest, stretch[position] & _MAGNITUDE)
     return largest
 
 
@@ -68,7 +73,7 @@ def _largest(stretch):
 def _keep_largest(stretch, begin, sizes, where, found):
     """Insert into the sizes kept so far, largest first; of equals the first stays ahead."""
     for position in range(len(stretch)):
-        size = abs(stretch[position])
+        size = stretch[position] & _MAGNITUDE
         if size > sizes[-1]:
             place = min(found, len(sizes) - 1)
             while place > 0 and sizes[place - 1] < size:
