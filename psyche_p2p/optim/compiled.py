@@ -131,14 +131,19 @@ def _transform_back(votes, touched, left, right, even, odd):
 
 @numba.njit(nogil=True, cache=True)
 def _step_against_sign(chunk, even, odd, learning_rate):
-    """chunk -= learning_rate * sign, written so that it vectorises: a zero subtracts a zero."""
+    """chunk -= learning_rate * sign; choices without branches, so that it vectorises."""
+    nothing = np.float32(0)
     rows, columns = chunk.shape
     for y in range(len(even)):
-        mirrored = rows - 1 - y
         for x in range(columns):
             above = even[y, x] + odd[y, x]
-            chunk[y, x] -= learning_rate * np.float32((above > 0) - np.int32(above < 0))
+            down = learning_rate if above > 0 else nothing
+            up = learning_rate if above < 0 else nothing
+            chunk[y, x] -= down - up
+        mirrored = rows - 1 - y
         if mirrored != y:
             for x in range(columns):
                 below = even[y, x] - odd[y, x]
-                chunk[mirrored, x] -= learning_rate * np.float32((below > 0) - np.int32(below < 0))
+                down = learning_rate if below > 0 else nothing
+                up = learning_rate if below < 0 else nothing
+                chunk[mirrored, x] -= down - up
