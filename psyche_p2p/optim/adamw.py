@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from psyche_p2p.codec import ChunkGrid, Coefficients, GroupCoefficients, Payload
-from psyche_p2p.config import AdamWConfig
 from psyche_p2p.ids import Tier
-from psyche_p2p.optim.gradients import compute_clip_scale
+from psyche_p2p.optim.inner import InnerAdamW
 from psyche_p2p.optim.interface import Contribution, Tensors
 
 
@@ -27,31 +26,24 @@ class LoneAdamW:
 
     def __init__(
         self,
-        config: AdamWConfig,
         grid: ChunkGrid,
         *,
         masters: Tensors,
         working_parameters: Tensors,
-        inner: torch.optim.AdamW,
+        inner: InnerAdamW,
     ) -> None:
         self.masters = masters
         self.working_parameters = working_parameters
-        self._config = config
         self._grid = grid
         self._inner = inner
         self._finished: deque[dict[str, Tensor]] = deque()
 
     def begin_round(self, learning_rate: float) -> None:
-        for parameter_group in self._inner.param_groups:
-            parameter_group["lr"] = learning_rate
+        self._inner.set_learning_rate(learning_rate)
 
-    @torch.no_grad()
     def accumulate(self, gradients: Tensors) -> None:
         """One step. Gradients above the clipping norm are scaled in place."""
-        clip = compute_clip_scale(gradients, self._config.clip_grad_norm)
-        for name, working in self.working_parameters.items():
-            working.grad = gradients[name] if clip == 1.0 else gradients[name].mul_(clip)
-        self._inner.step()
+        self._inner.step(gradients)
 
     def contribution(self) -> Contribution:
         self._finished.append(

@@ -15,6 +15,7 @@ from psyche_p2p.model.transformer import parameter_shapes
 from psyche_p2p.optim.adamw import LoneAdamW
 from psyche_p2p.optim.chunks import empty_chunks
 from psyche_p2p.optim.distro import Distro
+from psyche_p2p.optim.inner import InnerAdamW
 from psyche_p2p.optim.interface import Optimizer
 from psyche_p2p.optim.kernels import choose_kernels
 from psyche_p2p.optim.sparse_loco import SparseLoco
@@ -60,11 +61,10 @@ def make_optimizer(
     if optimizer.kind == "sparse_loco":
         return _make_sparse_loco(optimizer.sparse_loco, grids, working, tier)
     return LoneAdamW(
-        optimizer.adamw,
         grids.own,
         masters=_copies(working),
         working_parameters=working,
-        inner=_make_adamw(optimizer.adamw, working, learning_rate=0.0),
+        inner=_make_inner(optimizer.adamw, working),
     )
 
 
@@ -93,22 +93,21 @@ def _make_sparse_loco(
         working_parameters=working,
         round_start=_copies(working),
         error_feedback=_chunk_buffers(grids, tier, _device(working)),
-        inner=_make_adamw(config, working, learning_rate=0.0),
+        inner=_make_inner(config, working),
         trained_tier=tier,
         kernels=choose_kernels(_device(working)),
     )
 
 
-def _make_adamw(
-    config: SparseLocoConfig | AdamWConfig, working: dict[str, Tensor], learning_rate: float
-) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
+def _make_inner(config: SparseLocoConfig | AdamWConfig, working: dict[str, Tensor]) -> InnerAdamW:
+    adamw = torch.optim.AdamW(
         list(working.values()),
-        lr=learning_rate,
+        lr=0.0,  # set by every round
         betas=(config.beta1, config.beta2),
         eps=config.eps,
         weight_decay=config.weight_decay,
     )
+    return InnerAdamW(adamw, working, config.clip_grad_norm)
 
 
 def _chunk_buffers(grids: ModelGrids, tier: Tier, device: torch.device) -> Sequence[Tensor]:

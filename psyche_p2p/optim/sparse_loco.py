@@ -26,7 +26,7 @@ from psyche_p2p.config import SparseLocoConfig
 from psyche_p2p.ids import Tier
 from psyche_p2p.optim.chunks import blocks_of, narrow_to, read_chunks
 from psyche_p2p.optim.exact import apply_scaled_signs
-from psyche_p2p.optim.gradients import compute_clip_scale
+from psyche_p2p.optim.inner import InnerAdamW
 from psyche_p2p.optim.interface import Contribution, Tensors
 from psyche_p2p.optim.kernels import Kernels, Taken
 from psyche_p2p.optim.votes import ModelGrids
@@ -48,7 +48,7 @@ class SparseLoco:
         working_parameters: Tensors,
         round_start: Tensors,
         error_feedback: Sequence[Tensor],
-        inner: torch.optim.AdamW,
+        inner: InnerAdamW,
         trained_tier: Tier,
         kernels: Kernels,
     ) -> None:
@@ -65,19 +65,14 @@ class SparseLoco:
 
     @torch.no_grad()
     def begin_round(self, learning_rate: float) -> None:
-        for parameter_group in self._inner.param_groups:
-            parameter_group["lr"] = learning_rate
+        self._inner.set_learning_rate(learning_rate)
         for name, working in self.working_parameters.items():
             working.copy_(self.masters[name])
             self._round_start[name].copy_(working)
 
-    @torch.no_grad()
     def accumulate(self, gradients: Tensors) -> None:
         """One inner step. Gradients above the clipping norm are scaled in place."""
-        clip = compute_clip_scale(gradients, self._config.clip_grad_norm)
-        for name, working in self.working_parameters.items():
-            working.grad = gradients[name] if clip == 1.0 else gradients[name].mul_(clip)
-        self._inner.step()
+        self._inner.step(gradients)
 
     @torch.no_grad()
     def contribution(self) -> Contribution:
