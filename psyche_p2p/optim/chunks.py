@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from psyche_p2p.codec import ChunkGroup, GroupMember, TensorGrid
@@ -25,6 +27,12 @@ class Block:
     @property
     def chunks(self) -> int:
         return self.rows * self.tensor.grid_columns
+
+    @property
+    def matrix_rows(self) -> slice:
+        """The rows of the tensor's matrix that the block covers."""
+        height = self.tensor.chunk_rows
+        return slice(self.first_row * height, (self.first_row + self.rows) * height)
 
     @property
     def slice(self) -> slice:
@@ -57,7 +65,8 @@ def chunk_view(tensor: Tensor, block: Block) -> Tensor:
 def read_chunks(tensor: Tensor, block: Block) -> Tensor:
     """A copy of the block as `[chunk, row, column]`."""
     view = chunk_view(tensor, block)
-    return view.reshape(block.chunks, *view.shape[2:])
+    copy = view.clone(memory_format=torch.contiguous_format)
+    return copy.view(block.chunks, *view.shape[2:])
 
 
 def as_chunk_view(chunks: Tensor, block: Block) -> Tensor:
@@ -65,9 +74,23 @@ def as_chunk_view(chunks: Tensor, block: Block) -> Tensor:
     return chunks.view(block.rows, block.tensor.grid_columns, *chunks.shape[1:])
 
 
-def empty_chunks(group: ChunkGroup, device: torch.device) -> Tensor:
-    """Zeros for every chunk of a group, `[chunk, row, column]`."""
-    return torch.zeros(group.chunks, group.rows, group.columns, device=device)
+def matrix_index(
+    member: GroupMember, chunks: NDArray[np.int64], positions: NDArray[np.uint16]
+) -> NDArray[np.int64]:
+    """Where coefficients of a tensor's chunks are in its flattened matrix."""
+    tensor = member.tensor
+    grid_row, grid_column = np.divmod(chunks - member.first, tensor.grid_columns)
+    row, column = np.divmod(positions.astype(np.int64), tensor.chunk_columns)
+    matrix_row = grid_row * tensor.chunk_rows + row
+    index: NDArray[np.int64] = (
+        matrix_row * tensor.matrix_shape[1] + grid_column * tensor.chunk_columns + column
+    )
+    return index
+
+
+def as_matrix(tensor: Tensor) -> Tensor:
+    """The tensor as the matrix that its grid cuts: a vector is one row."""
+    return tensor.view((1, 1, *tensor.shape)[-2:]) if tensor.ndim < 2 else tensor
 
 
 def narrow_to(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -11,35 +11,36 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-_STRETCH = 64  # coefficients that are passed over at once if none is large
 _MAGNITUDE = np.int32(0x7FFFFFFF)  # a float32 without its sign bit; as an integer it sorts alike
 
 
 @numba.njit(nogil=True, cache=True)
-def take_largest(flat, positions, taken, counts):
+def take_largest(matrix, rows, columns, positions, taken, counts):
     """Move each chunk's largest coefficients out; see `kernels.Kernels.take_largest`.
 
     Sizes are compared as integers: a maximum of floats does not vectorise, because of NaN.
     """
-    chunks, area = flat.shape
-    bits = flat.view(np.int32)
+    bits = matrix.view(np.int32)
+    grid_columns = matrix.shape[1] // columns
     sizes = np.empty(positions.shape[1], np.int32)
     where = np.empty(positions.shape[1], np.int64)
-    for chunk in range(chunks):
-        values = flat[chunk]
+    for chunk in range(len(counts)):
+        top = (chunk // grid_columns) * rows
+        beside = (chunk % grid_columns) * columns
         sizes[:] = 0
         found = 0
-        for begin in range(0, area, _STRETCH):
-            stretch = bits[chunk, begin : min(begin + _STRETCH, area)]
-            if _largest(stretch) > sizes[-1]:
-                found = _keep_largest(stretch, begin, sizes, where, found)
+        for row in range(rows):
+            line = bits[top + row, beside : beside + columns]
+            if _largest(line) > sizes[-1]:
+                found = _keep_largest(line, row * columns, sizes, where, found)
         chosen = np.sort(where[:found])
         counts[chunk] = found
         for entry in range(found):
             position = chosen[entry]
+            row, column = divmod(position, columns)
             positions[chunk, entry] = position
-            taken[chunk, entry] = values[position]
-            values[position] = 0
+            taken[chunk, entry] = matrix[top + row, beside + column]
+            matrix[top + row, beside + column] = 0
 
 
 @numba.njit(nogil=True, cache=True)
@@ -62,18 +63,18 @@ def apply_block(matrix, grid_columns, starts, ends, positions, signs, left, righ
 
 
 @numba.njit(nogil=True, cache=True)
-def _largest(stretch):
+def _largest(line):
     largest = np.int32(0)
-    for position in range(len(stretch)):
-        largest = max(largest, stretch[position] & _MAGNITUDE)
+    for position in range(len(line)):
+        largest = max(largest, line[position] & _MAGNITUDE)
     return largest
 
 
 @numba.njit(nogil=True, cache=True)
-def _keep_largest(stretch, begin, sizes, where, found):
+def _keep_largest(line, begin, sizes, where, found):
     """Insert into the sizes kept so far, largest first; of equals the first stays ahead."""
-    for position in range(len(stretch)):
-        size = stretch[position] & _MAGNITUDE
+    for position in range(len(line)):
+        size = line[position] & _MAGNITUDE
         if size > sizes[-1]:
             place = min(found, len(sizes) - 1)
             while place > 0 and sizes[place - 1] < size:

@@ -12,6 +12,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from psyche_p2p.optim.chunks import Block
+
 
 @cache
 def dct_matrix(size: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -24,26 +26,38 @@ def dct_matrix(size: int, device: torch.device, dtype: torch.dtype = torch.float
     return matrix.to(device, dtype)
 
 
-def add_dct_(momentum_nrc: Tensor, chunks_nrc: Tensor, *, decay: float, scale: float) -> None:
-    """momentum = decay * momentum + scale * DCT(chunks), the second product fused with the sum.
+def add_dct_(
+    momentum_rc: Tensor,
+    gradient_rc: Tensor,
+    block: Block,
+    *,
+    decay: float,
+    scale: float,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """momentum = decay * momentum + scale * DCT(gradient) on a block's rows of two matrices.
 
-    Chunks in bfloat16 are transformed in bfloat16 and added in float32.
+    Chunks stay where they are in the matrix: rows of a chunk lie end to end for the first product,
+    and a row of chunks is one wide matrix for the second, which is fused with the sum. With
+    another dtype the transform is computed in that, and added in float32.
     """
-    count, rows, columns = chunks_nrc.shape
-    device, dtype = chunks_nrc.device, chunks_nrc.dtype
-    half = (chunks_nrc.reshape(-1, columns) @ dct_matrix(columns, device, dtype).T).view(
-        count, rows, columns
-    )
+    rows, columns = block.tensor.chunk_rows, block.tensor.chunk_columns
+    device = gradient_rc.device
+    part_rc = gradient_rc[block.matrix_rows].reshape(-1, columns).to(dtype)
+    half = (part_rc @ dct_matrix(columns, device, dtype).T).view(block.rows, rows, -1)
+    summed = momentum_rc[block.matrix_rows].view(block.rows, rows, -1)
     left = dct_matrix(rows, device, dtype)
     if dtype == torch.float32:
-        momentum_nrc.baddbmm_(left.expand(count, rows, rows), half, beta=decay, alpha=scale)
+        summed.baddbmm_(left.expand(block.rows, rows, rows), half, beta=decay, alpha=scale)
     else:
-        momentum_nrc.mul_(decay).add_(torch.matmul(left, half), alpha=scale)
+        summed.mul_(decay).add_(torch.matmul(left, half), alpha=scale)
 
 
-def inverse_dct(coefficients_nrc: Tensor) -> Tensor:
-    """The chunks whose transform this is."""
-    count, rows, columns = coefficients_nrc.shape
-    device = coefficients_nrc.device
-    half = coefficients_nrc.reshape(-1, columns) @ dct_matrix(columns, device)
-    return torch.matmul(dct_matrix(rows, device).T, half.view(count, rows, columns))
+def inverse_dct(coefficients_rc: Tensor, block: Block) -> Tensor:
+    """The rows of a matrix whose chunks have these transforms."""
+    rows, columns = block.tensor.chunk_rows, block.tensor.chunk_columns
+    device = coefficients_rc.device
+    part_rc = coefficients_rc[block.matrix_rows]
+    half = part_rc.reshape(-1, columns) @ dct_matrix(columns, device)
+    whole = torch.matmul(dct_matrix(rows, device).T, half.view(block.rows, rows, -1))
+    return whole.view(part_rc.shape)

@@ -7,21 +7,14 @@ coefficients to zero.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
 
-from psyche_p2p.codec import ChunkGrid, Coefficients, GroupCoefficients, Payload
+from psyche_p2p.codec import ChunkGrid, ChunkGroup, Coefficients, GroupCoefficients, Payload
 from psyche_p2p.config import DistroConfig
 from psyche_p2p.ids import Tier
-from psyche_p2p.optim.chunks import (
-    as_chunk_view,
-    blocks_of,
-    chunk_view,
-    narrow_to,
-    read_chunks,
-)
+from psyche_p2p.optim.chunks import Block, as_matrix, blocks_of, narrow_to
 from psyche_p2p.optim.dct import add_dct_, inverse_dct
 from psyche_p2p.optim.exact import apply_signs
 from psyche_p2p.optim.gradients import compute_clip_scale
@@ -32,7 +25,7 @@ from psyche_p2p.optim.votes import ModelGrids
 
 
 class Distro:
-    """See `interface.Optimizer`. Momentum is one `[chunk, row, column]` tensor a group.
+    """See `interface.Optimizer`. Momentum has the parameters' shapes, each chunk transformed.
 
     `trained_tier` may be narrower than the tier the parameters are held at; momentum, lookahead and
     contributions then cover only its prefix. `transform_dtype` may be bfloat16 where that is
@@ -48,7 +41,7 @@ class Distro:
         *,
         masters: Tensors,
         working_parameters: Tensors,
-        momentum: Sequence[Tensor],
+        momentum: Tensors,
         trained_tier: Tier,
         kernels: Kernels,
         transform_dtype: torch.dtype = torch.float32,
@@ -77,32 +70,34 @@ class Distro:
             return
         for name, working in self.working_parameters.items():
             working.copy_(self.masters[name])
-        for group, momentum_nrc in zip(self._trained_grid.groups, self.momentum, strict=True):
-            for block in blocks_of(group):
-                working = narrow_to(self.working_parameters[block.tensor.name], block.tensor.shape)
-                ahead_nrc = inverse_dct(momentum_nrc[block.slice]).sign_()
-                chunk_view(working, block).sub_(
-                    as_chunk_view(ahead_nrc, block), alpha=learning_rate
-                )
+        for block in self._blocks():
+            name = block.tensor.name
+            working = narrow_to(self.working_parameters[name], block.tensor.shape)
+            ahead_rc = inverse_dct(as_matrix(self.momentum[name]), block).sign_()
+            as_matrix(working)[block.matrix_rows].sub_(ahead_rc, alpha=learning_rate)
 
     @torch.no_grad()
     def accumulate(self, gradients: Tensors) -> None:
         """Momentum decays with the round's first gradient; every gradient is added, clipped."""
         clip = compute_clip_scale(gradients, self._config.clip_grad_norm)
         scale = clip * self._learning_rate
-        for group, momentum_nrc in zip(self._trained_grid.groups, self.momentum, strict=True):
-            for block in blocks_of(group):
-                gradient = narrow_to(gradients[block.tensor.name], block.tensor.shape)
-                chunks_nrc = read_chunks(gradient, block).to(self._transform_dtype)
-                add_dct_(momentum_nrc[block.slice], chunks_nrc, decay=self._decay, scale=scale)
+        for block in self._blocks():
+            name = block.tensor.name
+            gradient = narrow_to(gradients[name], block.tensor.shape)
+            add_dct_(
+                as_matrix(self.momentum[name]),
+                as_matrix(gradient),
+                block,
+                decay=self._decay,
+                scale=scale,
+                dtype=self._transform_dtype,
+            )
         self._decay = 1.0
 
     @torch.no_grad()
     def contribution(self) -> Contribution:
         signs_only = self._config.quantize_1bit
-        groups = tuple(
-            self._take_largest(momentum_nrc, signs_only) for momentum_nrc in self.momentum
-        )
+        groups = tuple(self._take_largest(group, signs_only) for group in self._trained_grid.groups)
         payload = Payload.SIGNS if signs_only else Payload.VALUES
         return Contribution(self._trained_tier, Coefficients(payload, self._config.top_k, groups))
 
@@ -116,8 +111,12 @@ class Distro:
             kernels=self._kernels,
         )
 
-    def _take_largest(self, momentum_nrc: Tensor, signs_only: bool) -> GroupCoefficients:
-        taken = self._kernels.take_largest(momentum_nrc, self._config.top_k)
+    def _blocks(self) -> Iterator[Block]:
+        for group in self._trained_grid.groups:
+            yield from blocks_of(group)
+
+    def _take_largest(self, group: ChunkGroup, signs_only: bool) -> GroupCoefficients:
+        taken = self._kernels.take_largest(self.momentum, group, self._config.top_k)
         return GroupCoefficients(
             taken.counts,
             taken.positions,

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from psyche_p2p.codec import ChunkGroup
 from psyche_p2p.optim.basis import load_basis
-from psyche_p2p.optim.chunks import Block, blocks_of
+from psyche_p2p.optim.chunks import Block, as_matrix, blocks_of
 from psyche_p2p.optim.compiled import apply_block, take_largest
 from psyche_p2p.optim.interface import Tensors
 from psyche_p2p.optim.kernels import Taken
@@ -26,7 +25,6 @@ from psyche_p2p.optim.plain import PlainKernels
 from psyche_p2p.optim.votes import GroupVotes
 
 _LARGEST_INT32 = (1 << 31) - 1
-_CHUNKS_PER_TASK = 256
 
 
 def int32_vote_bound(group: ChunkGroup) -> int:
@@ -40,16 +38,23 @@ class FastKernels:
 
     name = "fast"
 
-    def take_largest(self, chunks_nrc: Tensor, top_k: int) -> Taken:
-        flat = chunks_nrc.view(len(chunks_nrc), -1).numpy()
-        chunks, area = flat.shape
-        sent = min(top_k, area)
-        positions = np.zeros((chunks, sent), np.uint16)
-        values = np.zeros((chunks, sent), np.float32)
-        counts = np.zeros(chunks, np.uint16)
+    def take_largest(self, tensors: Tensors, group: ChunkGroup, top_k: int) -> Taken:
+        sent = group.sent_per_chunk(top_k)
+        positions = np.zeros((group.chunks, sent), np.uint16)
+        values = np.zeros((group.chunks, sent), np.float32)
+        counts = np.zeros(group.chunks, np.uint16)
+        outputs = (positions, values, counts)
         _run_all(
-            (take_largest, (flat[a:b], positions[a:b], values[a:b], counts[a:b]))
-            for a, b in _ranges(chunks)
+            (
+                take_largest,
+                (
+                    _matrix_rows(tensors, block),
+                    group.rows,
+                    group.columns,
+                    *(output[block.slice] for output in outputs),
+                ),
+            )
+            for block in blocks_of(group)
         )
         taken = np.arange(sent) < counts[:, None]
         return Taken(counts, positions[taken], values[taken])
@@ -87,18 +92,16 @@ def _block_arguments(
     masters: Tensors, joined: tuple[NDArray[Any], ...], block: Block, learning_rate: np.float32
 ) -> tuple[Any, ...]:
     starts, ends, *rest = joined
-    matrix = masters[block.tensor.name].detach().view(block.tensor.matrix_shape).numpy()
-    first = block.first_row * block.tensor.chunk_rows
-    rows = matrix[first : first + block.rows * block.tensor.chunk_rows]
-    columns = block.tensor.grid_columns
-    return rows, columns, starts[:, block.slice], ends[:, block.slice], *rest, learning_rate
+    matrix, columns = _matrix_rows(masters, block), block.tensor.grid_columns
+    return matrix, columns, starts[:, block.slice], ends[:, block.slice], *rest, learning_rate
+
+
+def _matrix_rows(tensors: Tensors, block: Block) -> NDArray[np.float32]:
+    matrix: NDArray[np.float32] = as_matrix(tensors[block.tensor.name].detach()).numpy()
+    return matrix[block.matrix_rows]
 
 
 def _run_all(tasks: Iterable[tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for future in [pool.submit(function, *arguments) for function, arguments in tasks]:
             future.result()
-
-
-def _ranges(chunks: int) -> list[tuple[int, int]]:
-    return [(a, min(a + _CHUNKS_PER_TASK, chunks)) for a in range(0, chunks, _CHUNKS_PER_TASK)]

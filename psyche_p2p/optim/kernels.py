@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from psyche_p2p.codec import ChunkGroup
 from psyche_p2p.log import get_logger
 from psyche_p2p.optim.interface import Tensors
 from psyche_p2p.optim.votes import GroupVotes
@@ -37,8 +37,8 @@ class Kernels(Protocol):
 
     name: str
 
-    def take_largest(self, chunks_nrc: Tensor, top_k: int) -> Taken:
-        """The `top_k` largest of every chunk by magnitude, which become zero in the chunks.
+    def take_largest(self, tensors: Tensors, group: ChunkGroup, top_k: int) -> Taken:
+        """The `top_k` largest of every chunk by magnitude, which become zero in the tensors.
 
         What is zero already is never taken.
         """

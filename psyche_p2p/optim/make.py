@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -13,7 +13,6 @@ from psyche_p2p.ids import Tier
 from psyche_p2p.model.tiers import UNIVERSAL, matformer_prefix_dim
 from psyche_p2p.model.transformer import parameter_shapes
 from psyche_p2p.optim.adamw import LoneAdamW
-from psyche_p2p.optim.chunks import empty_chunks
 from psyche_p2p.optim.distro import Distro
 from psyche_p2p.optim.inner import InnerAdamW
 from psyche_p2p.optim.interface import Optimizer
@@ -77,7 +76,7 @@ def _make_distro(
         grids,
         masters=_copies(working) if optimizer.distro.lookahead else detached,
         working_parameters=working,
-        momentum=_chunk_buffers(grids, tier, _device(working)),
+        momentum=_zeros(grids, tier, _device(working)),
         trained_tier=tier,
         kernels=choose_kernels(_device(working)),
     )
@@ -92,7 +91,7 @@ def _make_sparse_loco(
         masters=_copies(working),
         working_parameters=working,
         round_start=_copies(working),
-        error_feedback=_chunk_buffers(grids, tier, _device(working)),
+        error_feedback=_zeros(grids, tier, _device(working)),
         inner=_make_inner(config, working),
         trained_tier=tier,
         kernels=choose_kernels(_device(working)),
@@ -110,8 +109,10 @@ def _make_inner(config: SparseLocoConfig | AdamWConfig, working: dict[str, Tenso
     return InnerAdamW(adamw, working, config.clip_grad_norm)
 
 
-def _chunk_buffers(grids: ModelGrids, tier: Tier, device: torch.device) -> Sequence[Tensor]:
-    return [empty_chunks(group, device) for group in grids.at(tier).groups]
+def _zeros(grids: ModelGrids, tier: Tier, device: torch.device) -> dict[str, Tensor]:
+    return {
+        tensor.name: torch.zeros(tensor.shape, device=device) for tensor in grids.at(tier).tensors
+    }
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

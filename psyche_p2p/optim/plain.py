@@ -12,7 +12,7 @@ from torch import Tensor
 
 from psyche_p2p.codec import ChunkGroup
 from psyche_p2p.optim.basis import load_basis
-from psyche_p2p.optim.chunks import Block, as_chunk_view, blocks_of, chunk_view
+from psyche_p2p.optim.chunks import Block, as_chunk_view, blocks_of, chunk_view, read_chunks
 from psyche_p2p.optim.interface import Tensors
 from psyche_p2p.optim.kernels import Taken
 from psyche_p2p.optim.votes import GroupVotes
@@ -31,17 +31,15 @@ class PlainKernels:
 
     name = "plain"
 
-    def take_largest(self, chunks_nrc: Tensor, top_k: int) -> Taken:
-        flat = chunks_nrc.view(len(chunks_nrc), -1)
-        sent = min(top_k, flat.shape[1])
-        positions = flat.abs().topk(sent, dim=1, sorted=False).indices.sort(dim=1).values
-        values = flat.gather(1, positions)
-        flat.scatter_(1, positions, 0.0)
-        taken = (values != 0).cpu().numpy()
+    def take_largest(self, tensors: Tensors, group: ChunkGroup, top_k: int) -> Taken:
+        parts = [
+            _take_largest(tensors[block.tensor.name], block, group.sent_per_chunk(top_k))
+            for block in blocks_of(group)
+        ]
         return Taken(
-            counts=taken.sum(1).astype(np.uint16),
-            positions=positions.cpu().numpy()[taken].astype(np.uint16),
-            values=values.cpu().numpy()[taken],
+            np.concatenate([part.counts for part in parts]),
+            np.concatenate([part.positions for part in parts]),
+            np.concatenate([part.values for part in parts]),
         )
 
     def apply_votes(self, masters: Tensors, votes: GroupVotes, learning_rate: np.float32) -> None:
@@ -52,6 +50,21 @@ class PlainKernels:
             chunk_view(master, block).sub_(
                 as_chunk_view(direction_nrc, block), alpha=float(learning_rate)
             )
+
+
+def _take_largest(tensor: Tensor, block: Block, sent: int) -> Taken:
+    chunks_nrc = read_chunks(tensor, block)
+    flat = chunks_nrc.view(block.chunks, -1)
+    positions = flat.abs().topk(sent, dim=1, sorted=False).indices.sort(dim=1).values
+    values = flat.gather(1, positions)
+    flat.scatter_(1, positions, 0.0)
+    chunk_view(tensor, block).copy_(as_chunk_view(chunks_nrc, block))
+    taken = (values != 0).cpu().numpy()
+    return Taken(
+        counts=taken.sum(1).astype(np.uint16),
+        positions=positions.cpu().numpy()[taken].astype(np.uint16),
+        values=values.cpu().numpy()[taken],
+    )
 
 
 def sum_votes(votes: GroupVotes, block: Block, device: torch.device) -> Tensor:

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from psyche_p2p.codec import (
     SCALE_UNIT,
+    ChunkGroup,
     Coefficients,
     GroupCoefficients,
     Payload,
@@ -24,7 +24,7 @@ from psyche_p2p.codec import (
 )
 from psyche_p2p.config import SparseLocoConfig
 from psyche_p2p.ids import Tier
-from psyche_p2p.optim.chunks import blocks_of, narrow_to, read_chunks
+from psyche_p2p.optim.chunks import matrix_index, narrow_to
 from psyche_p2p.optim.exact import apply_scaled_signs
 from psyche_p2p.optim.inner import InnerAdamW
 from psyche_p2p.optim.interface import Contribution, Tensors
@@ -33,7 +33,7 @@ from psyche_p2p.optim.votes import ModelGrids
 
 
 class SparseLoco:
-    """See `interface.Optimizer`. Error feedback is one `[chunk, row, column]` tensor a group.
+    """See `interface.Optimizer`. Error feedback has the parameters' shapes.
 
     The learning rate of a round is that of its inner steps; it is in the pseudo-gradients already,
     so the outer step has none, and `apply` does not use the bits it is given.
@@ -47,7 +47,7 @@ class SparseLoco:
         masters: Tensors,
         working_parameters: Tensors,
         round_start: Tensors,
-        error_feedback: Sequence[Tensor],
+        error_feedback: Tensors,
         inner: InnerAdamW,
         trained_tier: Tier,
         kernels: Kernels,
@@ -76,16 +76,12 @@ class SparseLoco:
 
     @torch.no_grad()
     def contribution(self) -> Contribution:
+        for name, feedback in self.error_feedback.items():
+            before = narrow_to(self._round_start[name], tuple(feedback.shape))
+            after = narrow_to(self.working_parameters[name], tuple(feedback.shape))
+            feedback.mul_(self._config.error_feedback).add_(before - after)
         grid = self._grids.at(self._trained_tier)
-        for group, feedback_nrc in zip(grid.groups, self.error_feedback, strict=True):
-            feedback_nrc.mul_(self._config.error_feedback)
-            for block in blocks_of(group):
-                name, shape = block.tensor.name, block.tensor.shape
-                before = narrow_to(self._round_start[name], shape)
-                after = narrow_to(self.working_parameters[name], shape)
-                feedback_nrc[block.slice].add_(read_chunks(before, block))
-                feedback_nrc[block.slice].sub_(read_chunks(after, block))
-        groups = tuple(self._take_largest(feedback_nrc) for feedback_nrc in self.error_feedback)
+        groups = tuple(self._take_largest(group) for group in grid.groups)
         return Contribution(
             self._trained_tier,
             Coefficients(Payload.SCALED_SIGNS, self._config.top_k, groups),
@@ -98,19 +94,28 @@ class SparseLoco:
     ) -> None:
         apply_scaled_signs(self.masters, self._grids, contributions)
 
-    def _take_largest(self, feedback_nrc: Tensor) -> GroupCoefficients:
+    def _take_largest(self, group: ChunkGroup) -> GroupCoefficients:
         """Take out the largest, and put back what one magnitude for all of them gets wrong."""
-        taken = self._kernels.take_largest(feedback_nrc, self._config.top_k)
+        taken = self._kernels.take_largest(self.error_feedback, group, self._config.top_k)
         negative = taken.values < 0
         scales = quantize_scales(_mean_magnitudes(taken))
         chosen = GroupCoefficients(taken.counts, taken.positions, negative, scales)
         magnitudes = scale_integers(scales).astype(np.float32) * np.float32(SCALE_UNIT)
         sent = np.where(negative, -1, 1) * np.repeat(magnitudes, taken.counts[chosen.live])
-        flat = feedback_nrc.view(-1)
-        area = feedback_nrc[0].numel()
-        index = torch.from_numpy(chosen.keys(area)).to(flat.device)
-        flat[index] = torch.from_numpy((taken.values - sent).astype(np.float32)).to(flat.device)
+        self._put_back(group, chosen, (taken.values - sent).astype(np.float32))
         return chosen
+
+    def _put_back(
+        self, group: ChunkGroup, chosen: GroupCoefficients, rest: NDArray[np.float32]
+    ) -> None:
+        offsets, chunks = chosen.offsets(), chosen.chunk_of_each()
+        for member in group.members:
+            own = slice(offsets[member.first], offsets[member.first + member.tensor.chunks])
+            flat = self.error_feedback[member.tensor.name].view(-1)
+            index = matrix_index(member, chunks[own], chosen.positions[own])
+            flat[torch.from_numpy(index).to(flat.device)] = torch.from_numpy(rest[own]).to(
+                flat.device
+            )
 
 
 def _mean_magnitudes(taken: Taken) -> NDArray[np.float32]:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from psyche_p2p.codec import Coefficients
+from psyche_p2p.codec import ChunkGroup, Coefficients
 from psyche_p2p.optim.chunks import as_chunk_view, blocks_of, chunk_view
-from psyche_p2p.optim.dct import inverse_dct
+from psyche_p2p.optim.dct import dct_matrix
 from psyche_p2p.optim.exact import apply_signs
 from psyche_p2p.optim.fast import FastKernels
 from psyche_p2p.optim.interface import Contribution, Tensors
@@ -47,8 +47,8 @@ class FloatKernels:
 
     name = "float"
 
-    def take_largest(self, chunks_nrc: torch.Tensor, top_k: int) -> Taken:
-        return PlainKernels().take_largest(chunks_nrc, top_k)
+    def take_largest(self, tensors: Tensors, group: ChunkGroup, top_k: int) -> Taken:
+        return PlainKernels().take_largest(tensors, group, top_k)
 
     def apply_votes(self, masters: Tensors, votes: GroupVotes, learning_rate: np.float32) -> None:
         for block in blocks_of(votes.group):
@@ -56,9 +56,16 @@ class FloatKernels:
             total = torch.zeros(block.chunks, votes.group.rows, votes.group.columns)
             for peer in votes.peers:
                 one = GroupVotes(votes.group, (peer,))
-                total += inverse_dct(sum_votes(one, block, master.device).float())
+                total += float_inverse(sum_votes(one, block, master.device).float())
             step = as_chunk_view(total.sign_(), block)
             chunk_view(master, block).sub_(step, alpha=float(learning_rate))
+
+
+def float_inverse(coefficients_nrc: torch.Tensor) -> torch.Tensor:
+    rows, columns = (
+        dct_matrix(size, coefficients_nrc.device) for size in coefficients_nrc.shape[1:]
+    )
+    return torch.matmul(torch.matmul(rows.T, coefficients_nrc), columns)
 
 
 KERNELS: dict[str, Kernels] = {

@@ -9,13 +9,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from psyche_p2p.codec import TensorSpec
+from psyche_p2p.codec import ChunkGrid, ChunkGroup, TensorGrid, TensorSpec
 from psyche_p2p.ids import Tier
 from psyche_p2p.optim import kernels
+from psyche_p2p.optim.chunks import blocks_of, read_chunks
 from psyche_p2p.optim.fast import FastKernels, int32_vote_bound
-from psyche_p2p.optim.interface import Contribution
-from psyche_p2p.optim.kernels import choose_kernels
+from psyche_p2p.optim.interface import Contribution, Tensors
+from psyche_p2p.optim.kernels import Taken, choose_kernels
 from psyche_p2p.optim.plain import PlainKernels
 from psyche_p2p.optim.votes import GroupVotes, ModelGrids, PeerVotes, collect_votes
 from tests.codec.builders import make_coefficients
@@ -24,24 +26,29 @@ FAST, PLAIN = FastKernels(), PlainKernels()
 
 
 @given(
-    shape=st.tuples(st.integers(1, 40), st.sampled_from([1, 3, 8, 13, 32, 64]), st.integers(1, 64)),
+    rows=st.integers(1, 64),
+    columns=st.integers(1, 64),
     top_k=st.sampled_from([1, 2, 8, 31, 64, 4096]),
     zeros=st.sampled_from([0.0, 0.3, 0.99, 1.0]),
     seed=st.integers(0, 2**32),
 )
-def test_both_take_the_same(
-    shape: tuple[int, int, int], top_k: int, zeros: float, seed: int
-) -> None:
+def test_both_take_the_same(rows: int, columns: int, top_k: int, zeros: float, seed: int) -> None:
+    """From two tensors of 3 x 2 chunks, side by side in memory as the model has them."""
+    shape = (3 * rows, 2 * columns)
+    tensors = [TensorGrid(name, shape, rows, columns) for name in "ab"]
+    (group,) = ChunkGrid(tuple(tensors)).groups
     generator = np.random.default_rng(seed)
-    chunks = generator.standard_normal(shape).astype(np.float32)
-    chunks[generator.random(shape) < zeros] = 0
-    fast_rest, plain_rest = torch.from_numpy(chunks.copy()), torch.from_numpy(chunks.copy())
-    fast, plain = FAST.take_largest(fast_rest, top_k), PLAIN.take_largest(plain_rest, top_k)
+    values = generator.standard_normal((2, *shape)).astype(np.float32)
+    values[generator.random(values.shape) < zeros] = 0
+    before = {name: torch.from_numpy(part) for name, part in zip("ab", values, strict=True)}
+    fast_rest, plain_rest = ({name: t.clone() for name, t in before.items()} for _ in range(2))
+    fast = FAST.take_largest(fast_rest, group, top_k)
+    plain = PLAIN.take_largest(plain_rest, group, top_k)
     for field in ("counts", "positions", "values"):
         np.testing.assert_array_equal(getattr(fast, field), getattr(plain, field), err_msg=field)
         assert getattr(fast, field).dtype == getattr(plain, field).dtype
-    assert torch.equal(fast_rest, plain_rest)
-    _require_taken(chunks, fast.counts, fast.positions, fast.values, fast_rest, top_k)
+    assert all(torch.equal(fast_rest[name], plain_rest[name]) for name in "ab")
+    _require_taken(_chunks(before, group), fast, _chunks(fast_rest, group), top_k)
 
 
 @given(
@@ -109,23 +116,24 @@ def _pile(votes: int, position: int) -> PeerVotes:
     )
 
 
+def _chunks(tensors: Tensors, group: ChunkGroup) -> NDArray[np.float32]:
+    """All chunks of the group, flattened."""
+    parts = [read_chunks(tensors[block.tensor.name], block) for block in blocks_of(group)]
+    flat: NDArray[np.float32] = torch.cat(parts).flatten(1).numpy()
+    return flat
+
+
 def _require_taken(
-    chunks: np.ndarray[tuple[int, int, int], np.dtype[np.float32]],
-    counts: np.ndarray[tuple[int, ...], np.dtype[np.uint16]],
-    positions: np.ndarray[tuple[int, ...], np.dtype[np.uint16]],
-    values: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
-    rest: torch.Tensor,
-    top_k: int,
+    before: NDArray[np.float32], taken: Taken, rest: NDArray[np.float32], top_k: int
 ) -> None:
     """What was taken is at least as large as all that was left, and nothing was lost."""
-    flat, left = chunks.reshape(len(chunks), -1), rest.numpy().reshape(len(chunks), -1).copy()
     first = 0
-    for chunk, count in enumerate(counts):
+    for chunk, count in enumerate(taken.counts):
         own = slice(first, first + int(count))
         first += int(count)
-        assert count == min(top_k, np.count_nonzero(flat[chunk]))
-        assert (np.diff(positions[own].astype(int)) > 0).all()
+        assert count == min(top_k, np.count_nonzero(before[chunk]))
+        assert (np.diff(taken.positions[own].astype(int)) > 0).all()
         if count:
-            assert np.abs(values[own]).min() >= np.abs(left[chunk]).max()
-        left[chunk, positions[own]] += values[own]
-    np.testing.assert_array_equal(left, flat)
+            assert np.abs(taken.values[own]).min() >= np.abs(rest[chunk]).max()
+        rest[chunk, taken.positions[own]] += taken.values[own]
+    np.testing.assert_array_equal(rest, before)

@@ -10,14 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from psyche_p2p.codec import SCALE_UNIT, Payload, scale_integers
+from psyche_p2p.codec import Payload
 from psyche_p2p.config import ModelConfig, OptimizerConfig
 from psyche_p2p.errors import ModelError
 from psyche_p2p.hashing import hash_parts
 from psyche_p2p.ids import Tier
 from psyche_p2p.model.initial import initial_model
+from psyche_p2p.optim.chunks import as_matrix, blocks_of, read_chunks
 from psyche_p2p.optim.dct import dct_matrix, inverse_dct
 from psyche_p2p.optim.distro import Distro
+from psyche_p2p.optim.exact import apply_scaled_signs
 from psyche_p2p.optim.interface import Optimizer, Tensors
 from psyche_p2p.optim.make import make_grids, make_optimizer
 from psyche_p2p.optim.schedule import learning_rate_to_bits
@@ -119,17 +121,19 @@ def test_momentum_is_the_transformed_sum_without_what_was_sent() -> None:
     optimizer.begin_round(0.2)
     optimizer.accumulate(second)
     grid = make_grids(MODEL, make_config(), Tier(0)).own
-    wanted = {name: 0.5 * 0.1 * first[name] + 0.2 * second[name] for name in first}
-    for group, momentum in zip(grid.groups, optimizer.momentum, strict=True):
-        back = inverse_dct(momentum)
-        for member in group.members:
-            tensor = wanted[member.tensor.name].view(member.tensor.matrix_shape)
-            chunk = tensor[: group.rows, : group.columns]
-            assert torch.allclose(back[member.first], chunk, atol=1e-6)
-    before = [momentum.clone() for momentum in optimizer.momentum]
+    for block in (block for group in grid.groups for block in blocks_of(group)):
+        name = block.tensor.name
+        wanted = as_matrix(0.5 * 0.1 * first[name] + 0.2 * second[name])
+        back = inverse_dct(as_matrix(optimizer.momentum[name]), block)
+        assert torch.allclose(back, wanted[block.matrix_rows], atol=1e-6), name
+    before = {name: momentum.clone() for name, momentum in optimizer.momentum.items()}
     sent = optimizer.contribution().coefficients
-    for old, new, chosen in zip(before, optimizer.momentum, sent.groups, strict=True):
-        keys = torch.from_numpy(chosen.keys(old[0].numel()))
+    for group, chosen in zip(grid.groups, sent.groups, strict=True):
+        old, new = (
+            torch.cat([read_chunks(part[block.tensor.name], block) for block in blocks_of(group)])
+            for part in (before, optimizer.momentum)
+        )
+        keys = torch.from_numpy(chosen.keys(group.area))
         assert (new.view(-1)[keys] == 0).all()
         assert np.array_equal(old.view(-1)[keys].numpy() < 0, chosen.negative)
         assert int((old != new).sum()) == len(keys)
@@ -148,9 +152,9 @@ def test_gradients_are_clipped_by_their_global_norm() -> None:
     for optimizer, scale in ((small, 1.0), (large, 1000.0)):
         optimizer.begin_round(0.1)
         optimizer.accumulate(make_gradients(optimizer, 1, scale))
-    for a, b in zip(small.momentum, large.momentum, strict=True):
-        assert torch.allclose(a, b, atol=1e-6)
-    norm = sum(float(momentum.square().sum()) for momentum in large.momentum) ** 0.5
+    for name, momentum in small.momentum.items():
+        assert torch.allclose(momentum, large.momentum[name], atol=1e-6), name
+    norm = sum(float(momentum.square().sum()) for momentum in large.momentum.values()) ** 0.5
     assert norm == pytest.approx(0.1, rel=1e-4)
 
 
@@ -241,31 +245,20 @@ def test_a_full_peer_that_trains_narrower_sends_the_narrower_grid(kind: str) -> 
 
 def test_sparse_loco_loses_nothing_it_did_not_send() -> None:
     """Error feedback plus what was sent is exactly what was there (to float32's rounding)."""
-    optimizer = make(make_config("sparse_loco", inner_steps=2, error_feedback=0.5))
+    config = make_config("sparse_loco", inner_steps=2, error_feedback=0.5)
+    optimizer = make(config)
     assert isinstance(optimizer, SparseLoco)
+    grids = make_grids(MODEL, config, Tier(0))
     for seed in range(3):
-        optimizer.begin_round(0.01)
-        start = {name: value.detach().clone() for name, value in optimizer.masters.items()}
-        carried = [0.5 * feedback for feedback in optimizer.error_feedback]
-        for step in range(2):
-            optimizer.accumulate(make_gradients(optimizer, 10 * seed + step))
-        moved = {n: start[n] - v.detach() for n, v in optimizer.working_parameters.items()}
-        sent = optimizer.contribution().coefficients
-        assert sent.payload is Payload.SCALED_SIGNS
-        grid = make_grids(MODEL, make_config("sparse_loco"), Tier(0)).own
-        for index, group in enumerate(grid.groups):
-            total = optimizer.error_feedback[index].clone().view(-1)
-            chosen = sent.groups[index]
-            assert chosen.scales is not None
-            magnitude = torch.from_numpy(scale_integers(chosen.scales) * SCALE_UNIT).float()
-            each = magnitude.repeat_interleave(torch.from_numpy(chosen.counts[chosen.live]).long())
-            signs = torch.from_numpy(np.where(chosen.negative, -1.0, 1.0)).float()
-            total[torch.from_numpy(chosen.keys(group.area))] += signs * each
-            total = total.view(-1, group.rows, group.columns)
-            for member in group.members:
-                chunk = moved[member.tensor.name].view(member.tensor.matrix_shape)
-                expected = carried[index][member.first] + chunk[: group.rows, : group.columns]
-                assert torch.allclose(total[member.first], expected, atol=1e-7)
+        carried = {name: 0.5 * feedback for name, feedback in optimizer.error_feedback.items()}
+        contribution = train(optimizer, seed)
+        assert contribution.coefficients.payload is Payload.SCALED_SIGNS
+        decoded = {name: torch.zeros_like(master) for name, master in optimizer.masters.items()}
+        apply_scaled_signs(decoded, grids, [contribution])  # zeros minus what was sent
+        for name, feedback in optimizer.error_feedback.items():
+            moved = optimizer.masters[name] - optimizer.working_parameters[name].detach()
+            assert torch.allclose(feedback - decoded[name], carried[name] + moved, atol=1e-7), name
+            assert not torch.equal(feedback, carried[name] + moved), name
 
 
 def test_lone_adamw_masters_follow_at_apply() -> None:
@@ -297,8 +290,8 @@ def test_the_transform_in_bfloat16_finds_nearly_the_same() -> None:
     for optimizer in (exact, rough):
         optimizer.begin_round(0.01)
         optimizer.accumulate(make_gradients(optimizer, 1))
-    for a, b in zip(exact.momentum, rough.momentum, strict=True):
-        assert float((a - b).norm() / a.norm()) < 0.02
+    for name, momentum in exact.momentum.items():
+        assert float((momentum - rough.momentum[name]).norm() / momentum.norm()) < 0.02, name
 
 
 @pytest.fixture(autouse=True)

@@ -126,6 +126,7 @@ def _make_bench(path: Path, peers: int) -> Bench:
         chunk_size=settings.chunk_size,
         top_k=settings.top_k,
         decay=settings.momentum_decay,
+        clip_grad_norm=settings.clip_grad_norm,
         learning_rate=_RATE,
     )
     ours.begin_round(_RATE)
@@ -159,7 +160,7 @@ def _report_speedup(
 
 def _report_memory(bench: Bench) -> None:
     """What one peer holds beside the parameters its model reads."""
-    momentum = sum(part.numel() * part.element_size() for part in bench.ours.momentum)
+    momentum = sum(part.numel() * part.element_size() for part in bench.ours.momentum.values())
     masters = sum(part.numel() * part.element_size() for part in bench.ours.masters.values())
     report("codec.momentum_memory", round(momentum / 2**20, 1), "MiB")
     report("codec.masters_memory", round(masters / 2**20, 1), "MiB", only_with="lookahead")

@@ -36,6 +36,7 @@ class PlainStep:
         chunk_size: int,
         top_k: int,
         decay: float,
+        clip_grad_norm: float,
         learning_rate: float,
     ) -> None:
         self.parameters = parameters
@@ -43,14 +44,17 @@ class PlainStep:
         self._chunk_size = chunk_size
         self._top_k = top_k
         self._decay = decay
+        self._clip_grad_norm = clip_grad_norm
         self._learning_rate = learning_rate
 
     def encode(self, gradients: Mapping[str, Tensor]) -> Sent:
-        """Update the momentum, choose, and subtract the choice from the momentum."""
+        """Clip, update the momentum, choose, and subtract the choice from the momentum."""
         sent = {}
+        norm = float(torch.nn.utils.get_total_norm(gradients.values()))
+        rate = min(1.0, self._clip_grad_norm / norm) * self._learning_rate
         for name, gradient in gradients.items():
             momentum = self.momentum[name]
-            momentum.mul_(self._decay).add_(gradient, alpha=self._learning_rate)
+            momentum.mul_(self._decay).add_(gradient, alpha=rate)
             rows, columns = self._bases(momentum)
             chunks = _split(momentum, len(rows), len(columns))
             coefficients = torch.einsum("nxy,ax,by->nab", chunks, rows, columns).flatten(1)
