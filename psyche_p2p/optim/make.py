@@ -13,10 +13,10 @@ from psyche_p2p.ids import Tier
 from psyche_p2p.model.tiers import UNIVERSAL, matformer_prefix_dim
 from psyche_p2p.model.transformer import parameter_shapes
 from psyche_p2p.optim.adamw import LoneAdamW
+from psyche_p2p.optim.choose import choose_kernels
 from psyche_p2p.optim.distro import Distro
 from psyche_p2p.optim.inner import InnerAdamW
 from psyche_p2p.optim.interface import Optimizer
-from psyche_p2p.optim.kernels import choose_kernels
 from psyche_p2p.optim.sparse_loco import SparseLoco
 from psyche_p2p.optim.votes import ModelGrids
 

@@ -147,10 +147,15 @@ def _require_one_payload(contributions: Sequence[Contribution]) -> None:
 
 
 def _require_fit(grid: ChunkGrid, contribution: Contribution) -> None:
+    """The codec has checked all this; the compiled loops would write anywhere if it had not."""
     chunks = [group.chunks for group in grid.groups]
-    found = [len(group.counts) for group in contribution.coefficients.groups]
+    found = [len(part.counts) for part in contribution.coefficients.groups]
     if chunks != found:
         raise ModelError(
             f"a contribution of {found} chunks does not fit tier {contribution.tier}, "
             f"which has {chunks}"
         )
+    for group, part in zip(grid.groups, contribution.coefficients.groups, strict=True):
+        entries = int(part.counts.sum(dtype=np.int64))
+        if entries != len(part.positions) or int(part.positions.max(initial=0)) >= group.area:
+            raise ModelError("a contribution's positions do not fit its chunks")

@@ -110,6 +110,19 @@ def test_a_contribution_of_another_model_is_refused() -> None:
         apply(make_parameters(), make_grids(), [Contribution(Tier(0), sent.coefficients)])
 
 
+@pytest.mark.parametrize("damage", ["position", "count"])
+def test_positions_outside_their_chunks_are_refused(damage: str) -> None:
+    """Nothing that the compiled loops would follow out of a chunk gets to them."""
+    (sent,) = make_contributions(make_grids(), [0], seed=1)
+    group = sent.coefficients.groups[0]
+    if damage == "position":
+        group.positions[5] = 32 * 32
+    else:
+        group.counts[5] += 1
+    with pytest.raises(ModelError, match="do not fit its chunks"):
+        apply(make_parameters(), make_grids(), [sent])
+
+
 def test_different_payloads_are_refused() -> None:
     grid, generator = make_grids().own, np.random.default_rng(0)
     contributions = [

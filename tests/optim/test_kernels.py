@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from psyche_p2p.codec import ChunkGrid, ChunkGroup, TensorGrid, TensorSpec
 from psyche_p2p.ids import Tier
-from psyche_p2p.optim import kernels
+from psyche_p2p.optim.choose import _load_fast, choose_kernels
 from psyche_p2p.optim.chunks import blocks_of, read_chunks
 from psyche_p2p.optim.fast import FastKernels, int32_vote_bound
 from psyche_p2p.optim.interface import Contribution, Tensors
-from psyche_p2p.optim.kernels import Taken, choose_kernels
+from psyche_p2p.optim.kernels import Taken
 from psyche_p2p.optim.plain import PlainKernels
 from psyche_p2p.optim.votes import GroupVotes, ModelGrids, PeerVotes, collect_votes
 from tests.codec.builders import make_coefficients
@@ -101,9 +101,9 @@ def test_the_choice_falls_back_to_plain(monkeypatch: pytest.MonkeyPatch) -> None
     assert choose_kernels(torch.device("cpu")).name == "fast"
     assert choose_kernels(torch.device("cuda")).name == "plain"
     monkeypatch.setitem(sys.modules, "psyche_p2p.optim.fast", None)
-    kernels._load_fast.cache_clear()
+    _load_fast.cache_clear()
     assert choose_kernels(torch.device("cpu")).name == "plain"
-    kernels._load_fast.cache_clear()
+    _load_fast.cache_clear()
 
 
 def _pile(votes: int, position: int) -> PeerVotes:
