@@ -110,6 +110,12 @@ class PartialBlob:
         """Delete what is left of the folder; call with the lock held."""
         remove_partial_files(self.folder)
 
+    def abandon(self) -> None:
+        """Let go of a blob that could not be begun, leaving no trace; one begun earlier stays."""
+        if self._lock is not None and not self.data_path.exists():
+            self.remove()
+        self.close()
+
     def close(self) -> None:
         """Let go of the blob; its chunks stay for whoever opens it next."""
         for descriptor in (self._data, self._bits, self._lock):

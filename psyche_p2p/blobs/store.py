@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 from psyche_p2p.blobs.budget import Usage, make_room, measure_usage, remove_blob
@@ -183,11 +184,8 @@ class BlobStore:
 
     def holders(self, blob_hash: BlobHash) -> list[RoundIndex]:
         """The rounds that hold a blob."""
-        return [
-            round_index
-            for round_index, folder in self._folders.list_pins()
-            if (folder / blob_hash.hex()).exists()
-        ]
+        rounds = [round_index for round_index, _ in self._folders.list_pins()]
+        return [index for index in rounds if self._folders.pin(blob_hash, index).exists()]
 
     def remove(self, blob_hash: BlobHash) -> None:
         """Delete a complete blob, whoever holds it."""
@@ -201,11 +199,11 @@ class BlobStore:
         partial = open_partial(self._folders.partial(blob_hash), manifest, wait=wait)
         if partial is None:
             raise Unavailable(f"another process is fetching blob {short_id(blob_hash)}")
-        try:
-            return self._reserve(partial, blob_hash)
-        except BaseException:
-            partial.close()
-            raise
+        with ExitStack() as on_failure:
+            on_failure.callback(partial.abandon)
+            begun = self._reserve(partial, blob_hash)
+            on_failure.pop_all()
+        return begun
 
     def _reserve(self, partial: PartialBlob, blob_hash: BlobHash) -> PartialBlob | None:
         with hold_lock(self._folders.lock_file):
