@@ -23,7 +23,7 @@ from psyche_p2p.blobs.manifest import (
     compute_blob_hash,
     is_chunk,
 )
-from psyche_p2p.errors import StorageError
+from psyche_p2p.errors import StorageError, Unavailable
 from psyche_p2p.files import storage_error, write_atomically
 from psyche_p2p.ids import BlobHash, short_id
 from psyche_p2p.wire import ChunkManifest, encode
@@ -152,8 +152,8 @@ class PartialBlob:
         return is_chunk(self.manifest, index, os.pread(self._data, length, index * CHUNK_BYTES))
 
 
-def open_partial(folder: Path, manifest: ChunkManifest, *, wait: bool) -> PartialBlob | None:
-    """Take a partial blob for this process alone; None if another has it and we are not to wait.
+def open_partial(folder: Path, manifest: ChunkManifest, *, wait: bool) -> PartialBlob:
+    """Take a partial blob for this process alone; Unavailable if another has it and not `wait`.
 
     The files are not touched before `reserve` and `resume`.
     """
@@ -161,7 +161,9 @@ def open_partial(folder: Path, manifest: ChunkManifest, *, wait: bool) -> Partia
         lock = lock_folder(folder, wait=wait)
     except OSError as error:
         raise storage_error("cannot lock", folder, error) from error
-    return None if lock is None else PartialBlob(folder, lock, manifest)
+    if lock is None:
+        raise Unavailable(f"another process is fetching blob {folder.name}")
+    return PartialBlob(folder, lock, manifest)
 
 
 def try_remove_partial(folder: Path) -> bool:

@@ -26,7 +26,7 @@ from psyche_p2p.blobs.manifest import (
     split_chunks,
 )
 from psyche_p2p.blobs.partial import PartialBlob, open_partial
-from psyche_p2p.errors import StorageError, Unavailable
+from psyche_p2p.errors import StorageError
 from psyche_p2p.files import storage_error, sync_folder, write_atomically
 from psyche_p2p.ids import BlobHash, RoundIndex, short_id
 from psyche_p2p.wire import ChunkManifest, encode
@@ -197,8 +197,6 @@ class BlobStore:
         if self.has(blob_hash):
             return None
         partial = open_partial(self._folders.partial(blob_hash), manifest, wait=wait)
-        if partial is None:
-            raise Unavailable(f"another process is fetching blob {short_id(blob_hash)}")
         with ExitStack() as on_failure:
             on_failure.callback(partial.abandon)
             begun = self._reserve(partial, blob_hash)
