@@ -67,12 +67,12 @@ class StoreFolders:
 
     def list_blobs(self) -> Iterator[tuple[BlobHash, os.stat_result]]:
         """Every complete blob with its file's size and times, in the order of the hashes."""
-        for folder in sorted(self.blobs.iterdir()):
-            yield from _list_hashes(folder)
+        for first_byte in range(256):
+            yield from _list_with_status(self.blobs / f"{first_byte:02x}")
 
     def list_partials(self) -> Iterator[tuple[BlobHash, os.stat_result]]:
         """Every blob on its way."""
-        return _list_hashes(self.partials)
+        return _list_with_status(self.partials)
 
     def list_orphan_manifests(self) -> list[Path]:
         """Manifests whose blob is gone: left by a process that was killed at the wrong moment."""
@@ -87,7 +87,7 @@ class StoreFolders:
 
     def pinned(self) -> set[BlobHash]:
         """Every blob that at least one round holds."""
-        return {found for _, folder in self.list_pins() for found, _ in _list_hashes(folder)}
+        return {found for _, folder in self.list_pins() for found in _list_hashes(folder)}
 
 
 def parse_hash(text: str) -> BlobHash | None:
@@ -150,15 +150,28 @@ def _is_same_folder(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _list_hashes(folder: Path) -> Iterator[tuple[BlobHash, os.stat_result]]:
-    for path in sorted(folder.iterdir()):
-        blob_hash = parse_hash(path.name)
-        if blob_hash is None:
-            continue
-        try:
-            yield blob_hash, path.lstat()
-        except FileNotFoundError:
-            continue  # another process was faster
+def _list_with_status(folder: Path) -> Iterator[tuple[BlobHash, os.stat_result]]:
+    for blob_hash in _list_hashes(folder):
+        status = _read_status(f"{folder}/{blob_hash.hex()}")
+        if status is not None:
+            yield blob_hash, status
+
+
+def _read_status(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except FileNotFoundError:
+        return None  # another process was faster
+
+
+def _list_hashes(folder: Path) -> list[BlobHash]:
+    """The hashes that are names in a folder; plain strings, for stores of many thousands."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries)
+    except FileNotFoundError:
+        return []
+    return [blob_hash for blob_hash in map(parse_hash, names) if blob_hash is not None]
 
 
 def _file_name(blob_hash: BlobHash) -> str:

@@ -112,7 +112,8 @@ class PartialBlob:
 
     def abandon(self) -> None:
         """Let go of a blob that could not be begun, leaving no trace; one begun earlier stays."""
-        if self._lock is not None and not self.data_path.exists():
+        is_begun = self.data_path.exists() and self.data_path.stat().st_size > 0
+        if self._lock is not None and not is_begun:
             self.remove()
         self.close()
 

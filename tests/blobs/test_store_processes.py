@@ -110,6 +110,7 @@ def test_a_limit_on_file_sizes_loses_nothing_already_stored(tmp_path: Path) -> N
     assert len(added) >= 3
     assert "File too large" in refusal
     assert "ulimit" in refusal
+    assert store.incomplete() == []
     assert_all_there(store, added)
 
 
