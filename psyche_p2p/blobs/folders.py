@@ -41,8 +41,6 @@ class StoreFolders:
         try:
             for folder in (self.blobs, self.partials, self.pins):
                 folder.mkdir(parents=True, exist_ok=True)
-            for first_byte in range(256):
-                (self.blobs / f"{first_byte:02x}").mkdir(exist_ok=True)
         except OSError as error:
             raise storage_error("cannot make a blob store in", self.root, error) from error
 

@@ -97,6 +97,7 @@ class BlobStore:
         partial.seal()
         try:
             with hold_lock(self._folders.lock_file):
+                target.parent.mkdir(exist_ok=True)
                 (partial.folder / "manifest").replace(self._folders.manifest(blob_hash))
                 partial.data_path.replace(target)
                 sync_folder(target.parent)
