@@ -29,7 +29,6 @@ from psyche_p2p.ids import BlobHash, short_id
 from psyche_p2p.wire import ChunkManifest, encode
 
 _OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-_READ_ONLY = 0o444
 _WRITABLE = 0o644
 
 
@@ -62,8 +61,8 @@ class PartialBlob:
         if not is_chunk(self.manifest, index, data):
             raise BlobError(f"not chunk {index} of blob {short_id(self.blob_hash)}")
         try:
-            _write_at(self._data, memoryview(data).cast("B"), index * CHUNK_BYTES)
-            with self._writing:
+            with self._writing:  # also keeps `close` from handing our descriptor to another file
+                _write_at(self._data, memoryview(data).cast("B"), index * CHUNK_BYTES)
                 self._mark(index)
         except OSError as error:
             raise storage_error("cannot write", self.data_path, error) from error
@@ -101,7 +100,6 @@ class PartialBlob:
                 "fetch them first",
             )
         try:
-            os.fchmod(self._data, _READ_ONLY)
             os.fsync(self._data)
         except OSError as error:
             raise storage_error("cannot write", self.data_path, error) from error
@@ -119,11 +117,12 @@ class PartialBlob:
 
     def close(self) -> None:
         """Let go of the blob; its chunks stay for whoever opens it next."""
-        for descriptor in (self._data, self._bits, self._lock):
-            if descriptor is not None and descriptor >= 0:
-                os.close(descriptor)
-        self._data = self._bits = -1
-        self._lock = None
+        with self._writing:
+            for descriptor in (self._data, self._bits, self._lock):
+                if descriptor is not None and descriptor >= 0:
+                    os.close(descriptor)
+            self._data = self._bits = -1
+            self._lock = None
 
     def __enter__(self) -> Self:
         return self

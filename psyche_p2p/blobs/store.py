@@ -32,6 +32,7 @@ from psyche_p2p.ids import BlobHash, RoundIndex, short_id
 from psyche_p2p.wire import ChunkManifest, encode
 
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_READ_ONLY = 0o444
 _NO_LIMIT = 2**63 - 1
 
 
@@ -100,6 +101,7 @@ class BlobStore:
                 target.parent.mkdir(exist_ok=True)
                 (partial.folder / "manifest").replace(self._folders.manifest(blob_hash))
                 partial.data_path.replace(target)
+                target.chmod(_READ_ONLY)
                 sync_folder(target.parent)
                 partial.remove()
         except OSError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from psyche_p2p.blobs import (
@@ -83,39 +82,6 @@ def describe_difference(first: Update, second: Update) -> Report:
             {tensor.name for tensor in (*first.grid.tensors, *second.grid.tensors)} - set(overlaps)
         ),
     }
-
-
-def describe_fit(header: BlobHeader, checkpoint: Path, tier: int, shapes: dict[str, Any]) -> Report:
-    """Whether the blob's tensors are those of a checkpoint, as they are or as a tier's slice."""
-    tensors = [
-        {"name": entry.name, "fits": _fit(entry.shape, shapes.get(entry.name), header.tier, tier)}
-        for entry in header.tensors
-    ]
-    absent = sorted(set(shapes) - {entry.name for entry in header.tensors})
-    bad = [tensor for tensor in tensors if tensor["fits"] not in _GOOD_FITS]
-    return {
-        "checkpoint": str(checkpoint),
-        "checkpoint_tier": tier,
-        "fits": not bad,
-        "tensors": tensors,
-        "not_in_blob": absent,
-    }
-
-
-_GOOD_FITS = ("whole", "slice")
-
-
-def _fit(shape: tuple[int, ...], full: Any, tier: int, full_tier: int) -> str:
-    if full is None:
-        return "not in the checkpoint"
-    if tuple(full) == shape:
-        return "whole"
-    differing = [(a, b) for a, b in zip(shape, full, strict=False) if a != b]
-    if len(full) == len(shape) and len(differing) == 1:
-        mine, its = differing[0]
-        if mine << tier == its << full_tier:
-            return "slice"
-    return f"the checkpoint has {'x'.join(map(str, full))}"
 
 
 def _describe_header(header: BlobHeader) -> Report:

@@ -56,13 +56,20 @@ def difference_sheets(report: Report) -> Iterator[Sheet]:
 
 def fit_sheets(report: Report) -> Iterator[Sheet]:
     """A blob against a checkpoint."""
-    rows = tuple((tensor["name"], tensor["fits"]) for tensor in report["tensors"])
     verdict = "fits" if report["fits"] else "DOES NOT FIT"
-    title = f"{verdict} {report['checkpoint']} (tier {report['checkpoint_tier']})"
-    yield Sheet(title, ("tensor", "in the checkpoint"), rows)
+    schema = "the same" if report["same_schema"] else "ANOTHER MODEL'S"
+    about = (
+        ("checkpoint", report["checkpoint"]),
+        ("holds tier", str(report["checkpoint_tier"])),
+        ("schema", schema),
+        ("verdict", verdict),
+    )
+    yield Sheet("against a checkpoint", ("", ""), about)
+    rows = tuple((tensor["name"], tensor["fits"]) for tensor in report["tensors"])
+    yield Sheet("tensors against the model", ("tensor", "fit"), rows)
     if report["not_in_blob"]:
         names = tuple((name,) for name in report["not_in_blob"])
-        yield Sheet("only in the checkpoint", ("tensor",), names)
+        yield Sheet("only in the model", ("tensor",), names)
 
 
 def _update_row(tensor: Report) -> tuple[str, ...]:

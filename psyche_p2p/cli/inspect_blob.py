@@ -16,7 +16,7 @@ from psyche_p2p.cli.blob_report import (
     to_json,
     validate_source,
 )
-from psyche_p2p.cli.blob_sheets import blob_sheets, difference_sheets
+from psyche_p2p.cli.blob_sheets import blob_sheets, difference_sheets, fit_sheets
 from psyche_p2p.cli.blob_source import BlobSource, open_source
 from psyche_p2p.cli.tables import Sheet, print_sheets
 from psyche_p2p.errors import ExitCode
@@ -81,13 +81,15 @@ def _show_blob(source: BlobSource, against: Path | None, plot: Path | None, as_j
     reasons = validate_source(source, Expectation.of_anything(_LARGEST_BYTES))
     report = describe_blob(source, reasons)
     sheets = list(blob_sheets(report))
-    fits = True
+    is_good = not reasons
     if against is not None and "header" in report:
-        fits = _add_fit(report, sheets, source, against)
+        report["fit"] = _describe_fit(source, against)
+        sheets += fit_sheets(report["fit"])
+        is_good = is_good and report["fit"]["fits"]
     _print(report, sheets, as_json)
     if plot is not None and not reasons:
         _plot(_require_update(source), plot)
-    return ExitCode.OK if fits and not reasons else ExitCode.INVALID
+    return ExitCode.OK if is_good else ExitCode.INVALID
 
 
 def _show_difference(first: BlobSource, second: BlobSource, as_json: bool) -> int:
@@ -124,5 +126,7 @@ def _plot(update: Update, path: Path) -> None:
     click.echo(f"drew {path}", err=True)
 
 
-def _add_fit(report: Report, sheets: list[Sheet], source: BlobSource, against: Path) -> bool:
-    raise NotImplementedError
+def _describe_fit(source: BlobSource, checkpoint: Path) -> Report:
+    from psyche_p2p.cli.blob_fit import describe_fit  # brings torch
+
+    return describe_fit(read_layout(source.data).header, checkpoint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,18 @@ def test_a_wrong_chunk_is_refused_before_it_is_written(store: BlobStore) -> None
                 partial.write_chunk(index, data)
         assert partial.missing() == [0, 1, 2]
         assert not any(partial.data_path.read_bytes())
+
+
+def test_threads_may_write_chunks_at_once(store: BlobStore) -> None:
+    sealed = make_large(20 * CHUNK_BYTES)
+    chunks = chunks_of(sealed)
+    with begin(store, sealed) as partial:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(partial.write_chunk, range(21), chunks))
+        store.publish(partial)
+    assert bytes(store.read(sealed.blob_hash)) == sealed.to_bytes()
+    with pytest.raises(StorageError, match="Bad file descriptor"):
+        partial.write_chunk(0, chunks[0])
 
 
 @pytest.mark.parametrize("bits", [b"", b"\xff", b"\xff" * 9, b"\xff\xff", b"\x00\x00"])

@@ -10,14 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
-from psyche_p2p.blobs import BlobStore, SealedBlob
+from psyche_p2p.blobs import BlobStore, SealedBlob, Transform, seal_update
 from psyche_p2p.cli.inspect_blob import inspect_blob
 from psyche_p2p.cli.main import run_command
 from psyche_p2p.cli.tables import Sheet, print_sheets
+from psyche_p2p.codec import build_grid
+from psyche_p2p.config import ModelConfig
 from psyche_p2p.errors import ExitCode
 from psyche_p2p.ids import Tier
+from psyche_p2p.model.checkpoint_writer import write_checkpoint
+from psyche_p2p.model.schema import model_schema, schema_hash
+from psyche_p2p.model.transformer import parameter_shapes
+from psyche_p2p.optim.make import tensor_specs
 from tests.blobs.builders import (
     ORIGIN,
     make_large,
@@ -25,6 +33,7 @@ from tests.blobs.builders import (
     make_targets,
     make_update,
 )
+from tests.codec.builders import make_coefficients
 
 ROOT = Path(__file__).resolve().parents[2]
 Output = pytest.CaptureFixture[str]
@@ -171,6 +180,70 @@ def test_a_picture_is_drawn(tmp_path: Path, capsys: Output) -> None:
     assert inspect(path, "--plot", tmp_path / "no" / "out.png") == ExitCode.STORAGE
     assert inspect(path, "--plot", tmp_path / "out.docx") == ExitCode.RESOURCES
     assert "name it .png or .svg" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def model() -> ModelConfig:
+    return ModelConfig(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=64,
+        num_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_seq_len=16,
+        max_tier=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def checkpoint(model: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint") / "model"
+    state = {name: torch.zeros(shape) for name, shape in parameter_shapes(model).items()}
+    write_checkpoint(folder, model, state)
+    return folder
+
+
+def update_of_model(model: ModelConfig, tier: Tier, chunk_size: int = 16) -> SealedBlob:
+    origin = replace(ORIGIN, tier=tier, schema_hash=schema_hash(model_schema(model)))
+    grid = build_grid(
+        tensor_specs(model), chunk_size=chunk_size, max_tier=model.max_tier, tier=tier
+    )
+    coefficients = make_coefficients(grid, np.random.default_rng(0))
+    return seal_update(
+        origin, grid, coefficients, Transform.DCT, chunk_size=chunk_size, tokens=1, loss=0.0
+    )
+
+
+@pytest.mark.parametrize("tier", [0, 1, 2])
+def test_an_update_of_any_tier_fits_the_checkpoint_it_was_made_for(
+    tmp_path: Path, capsys: Output, checkpoint: Path, model: ModelConfig, tier: int
+) -> None:
+    path = save(tmp_path, "a", update_of_model(model, Tier(tier)))
+    assert inspect(path, "--against", checkpoint) == ExitCode.OK
+    assert "verdict     fits" in capsys.readouterr().out
+    code, report = inspect_json(capsys, path, "--against", checkpoint)
+    assert (code, report["fit"]["fits"], report["fit"]["not_in_blob"]) == (0, True, [])
+
+
+def test_an_update_of_another_model_does_not_fit(
+    tmp_path: Path, capsys: Output, checkpoint: Path, model: ModelConfig
+) -> None:
+    wider = model.model_copy(update={"vocab_size": 80})
+    path = save(tmp_path, "a", update_of_model(wider, Tier(1)))
+    assert inspect(path, "--against", checkpoint) == ExitCode.INVALID
+    told = capsys.readouterr().out
+    assert "DOES NOT FIT" in told
+    assert "80x16, the model has 64x16 at this tier" in told
+    shallower = model.model_copy(update={"num_layers": 1})
+    path = save(tmp_path, "b", update_of_model(shallower, Tier(0)))
+    code, report = inspect_json(capsys, path, "--against", checkpoint)
+    assert code == ExitCode.INVALID
+    assert len(report["fit"]["not_in_blob"]) == len(report["fit"]["tensors"]) - 3
+    path = save(tmp_path, "c", make_update())
+    code, report = inspect_json(capsys, path, "--against", checkpoint)
+    assert {tensor["fits"] for tensor in report["fit"]["tensors"]} == {"not in the model"}
+    assert inspect(path, "--against", tmp_path) == ExitCode.MODEL
 
 
 def test_wrong_usage(tmp_path: Path, capsys: Output) -> None:
