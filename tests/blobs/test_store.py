@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from psyche_p2p.blobs import CHUNK_BYTES, BlobError, BlobStore, PartialBlob, SealedBlob
+from psyche_p2p.blobs import store as store_module
 from psyche_p2p.blobs.manifest import split_chunks
 from psyche_p2p.errors import StorageError, Unavailable
 from psyche_p2p.ids import BlobHash, RoundIndex
@@ -137,6 +140,31 @@ def test_a_partial_blob_belongs_to_one_at_a_time(store: BlobStore) -> None:
         other.receive(sealed.manifest)
     with begin(other, sealed):
         pass
+
+
+def test_what_others_must_not_see_halfway_happens_under_the_lock(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making room, the renames of publishing, and pinning: each finds the store's lock taken."""
+    seen: list[str] = []
+
+    def watch(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any) -> Any:
+            with store.folders.lock_file.open() as other, pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            seen.append(name)
+            return original(*arguments)
+
+        return called
+
+    for name in ("make_room", "sync_folder", "remove_blob"):
+        original = getattr(store_module, name)
+        monkeypatch.setattr(store_module, name, watch(name, original))
+    blob_hash = store.add(make_update())
+    monkeypatch.setattr(store, "has", watch("pin", store.has))
+    store.pin(blob_hash, ROUND)
+    store.remove(blob_hash)
+    assert seen == ["make_room", "sync_folder", "pin", "remove_blob"]
 
 
 def test_the_oldest_blob_makes_room(tmp_path: Path) -> None:
