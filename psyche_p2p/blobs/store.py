@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import mmap
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from psyche_p2p.blobs.budget import Usage, make_room, measure_usage, remove_blob
@@ -112,11 +113,8 @@ class BlobStore:
         """The blob, mapped into memory; stays readable even if the blob is evicted meanwhile."""
         path = self._folders.blob(blob_hash)
         try:
-            descriptor = os.open(path, _READ_FLAGS)
-            try:
+            with _opened(path) as descriptor:
                 return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
-            finally:
-                os.close(descriptor)
         except FileNotFoundError as error:
             raise _not_here(blob_hash) from error
         except (OSError, ValueError) as error:  # ValueError: the file is empty
@@ -128,11 +126,8 @@ class BlobStore:
         path = self._folders.blob(blob_hash)
         length = chunk_length(manifest, index)
         try:
-            descriptor = os.open(path, _READ_FLAGS)
-            try:
+            with _opened(path) as descriptor:
                 data = os.pread(descriptor, length, index * CHUNK_BYTES)
-            finally:
-                os.close(descriptor)
         except OSError as error:
             raise storage_error("cannot read", path, error) from error
         if not is_chunk(manifest, index, data):
@@ -233,6 +228,15 @@ def read_manifest(path: Path, blob_hash: BlobHash) -> ChunkManifest | None:
         return None
     except OSError as error:
         raise storage_error("cannot read", path, error) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, _READ_FLAGS)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _not_here(blob_hash: BlobHash) -> StorageError:

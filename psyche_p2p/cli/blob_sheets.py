@@ -39,7 +39,8 @@ def blob_sheets(report: Report) -> Iterator[Sheet]:
     yield Sheet("sections", ("section", ">bytes"), sections)
     if "totals" in report:
         rows = tuple(_update_row(tensor) for tensor in report["tensors"])
-        yield Sheet("tensors", _UPDATE_COLUMNS, (*rows, _total_row(report["totals"])))
+        total = ("total", "", "", *_counts(report["totals"]))
+        yield Sheet("tensors", _UPDATE_COLUMNS, (*rows, total))
     elif "tensors" in report:
         yield Sheet("tensors", _DENSE_COLUMNS, tuple(map(_dense_row, report["tensors"])))
 
@@ -73,34 +74,20 @@ def fit_sheets(report: Report) -> Iterator[Sheet]:
 
 
 def _update_row(tensor: Report) -> tuple[str, ...]:
-    return (
-        tensor["name"],
-        _shape(tensor["shape"]),
-        tensor["slice"],
-        str(tensor["chunks"]),
-        f"{tensor['live_share']:.1%}",
-        str(tensor["entries"]),
-        f"{tensor['bits_per_entry']:.2f}",
-        f"{tensor['bound_ratio']:.3f}",
-        str(tensor["positive"]),
-        str(tensor["negative"]),
-        f"{tensor['norm']:.4g}",
-    )
+    return (tensor["name"], _shape(tensor["shape"]), tensor["slice"], *_counts(tensor))
 
 
-def _total_row(totals: Report) -> tuple[str, ...]:
+def _counts(numbers: Report) -> tuple[str, ...]:
+    """What a tensor and the total have in common."""
     return (
-        "total",
-        "",
-        "",
-        str(totals["chunks"]),
-        f"{totals['live_share']:.1%}",
-        str(totals["entries"]),
-        f"{totals['bits_per_entry']:.2f}",
-        f"{totals['bound_ratio']:.3f}",
-        str(totals["positive"]),
-        str(totals["negative"]),
-        f"{totals['norm']:.4g}",
+        str(numbers["chunks"]),
+        f"{numbers['live_share']:.1%}",
+        str(numbers["entries"]),
+        f"{numbers['bits_per_entry']:.2f}",
+        f"{numbers['bound_ratio']:.3f}",
+        str(numbers["positive"]),
+        str(numbers["negative"]),
+        f"{numbers['norm']:.4g}",
     )
 
 
