@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -34,6 +35,7 @@ from psyche_p2p.wire import ChunkManifest, encode
 
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ_ONLY = 0o444
+_RECENT_MANIFESTS = 32
 _NO_LIMIT = 2**63 - 1
 
 
@@ -43,6 +45,8 @@ class BlobStore:
     def __init__(self, folders: StoreFolders, max_bytes: int) -> None:
         self._folders = folders
         self._max_bytes = max_bytes
+        self._recent: dict[BlobHash, ChunkManifest] = {}
+        self._remembering = threading.Lock()
 
     @staticmethod
     def open(root: Path, max_bytes: int) -> BlobStore:
@@ -122,12 +126,14 @@ class BlobStore:
 
     def read_chunk(self, blob_hash: BlobHash, index: int) -> bytes:
         """One chunk, checked before it is given to anyone; a StorageError if it is damaged."""
-        manifest = self.manifest(blob_hash)
+        manifest = self._recent_manifest(blob_hash)
         path = self._folders.blob(blob_hash)
         length = chunk_length(manifest, index)
         try:
             with _opened(path) as descriptor:
                 data = os.pread(descriptor, length, index * CHUNK_BYTES)
+        except FileNotFoundError as error:
+            raise _not_here(blob_hash) from error
         except OSError as error:
             raise storage_error("cannot read", path, error) from error
         if not is_chunk(manifest, index, data):
@@ -211,6 +217,15 @@ class BlobStore:
             partial.reserve()
         partial.resume()
         return partial
+
+    def _recent_manifest(self, blob_hash: BlobHash) -> ChunkManifest:
+        """The manifest, kept from the last chunk that was served: it never changes."""
+        manifest = self._recent.get(blob_hash) or self.manifest(blob_hash)
+        with self._remembering:
+            self._recent[blob_hash] = manifest
+            while len(self._recent) > _RECENT_MANIFESTS:
+                del self._recent[next(iter(self._recent))]
+        return manifest
 
     def _rebuild_manifest(self, blob_hash: BlobHash) -> ChunkManifest:
         manifest = compute_manifest([self.read(blob_hash)])

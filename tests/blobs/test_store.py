@@ -239,6 +239,16 @@ def test_a_reader_keeps_a_blob_that_is_removed(store: BlobStore) -> None:
         store.read(sealed.blob_hash)
 
 
+def test_a_removed_blob_is_no_longer_served(store: BlobStore) -> None:
+    blobs = [make_update(seed) for seed in range(40)]
+    for sealed in blobs:
+        assert store.read_chunk(store.add(sealed), 0) == sealed.to_bytes()
+    for sealed in (blobs[0], blobs[-1]):
+        store.remove(sealed.blob_hash)
+        with pytest.raises(StorageError, match="is not in this store"):
+            store.read_chunk(sealed.blob_hash, 0)
+
+
 @pytest.mark.parametrize("damage", [None, b"", b"junk"])
 def test_a_lost_manifest_is_made_anew(store: BlobStore, damage: bytes | None) -> None:
     sealed = make_large(2 * CHUNK_BYTES)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from psyche_p2p.blobs import (
-    Transform,
     Update,
     read_layout,
     read_update,
     seal_dense,
-    seal_update,
 )
 from psyche_p2p.blobs.compare import compare_updates
 from psyche_p2p.blobs.summary import (
@@ -34,31 +33,12 @@ from psyche_p2p.codec import (
     map_chunks,
 )
 from psyche_p2p.wire import BlobKind
-from tests.blobs.builders import ORIGIN, SHARED, make_update
+from tests.blobs.builders import SHARED, make_tiny_update, make_update
 from tests.codec.builders import make_grid
 
-# a: one chunk, b: two chunks, all 2 x 4
-GRID = ChunkGrid((TensorGrid("a", (2, 4), 2, 4), TensorGrid("b", (4, 4), 2, 4)))
 
-
-def update_of(payload: Payload, **arrays: object) -> Update:
-    """a sends +0 and -5, b's first chunk nothing, its second -3 alone."""
-    group = GroupCoefficients(
-        counts=np.array([2, 0, 1], np.uint16),
-        positions=np.array([0, 5, 3], np.uint16),
-        negative=np.array([False, True, True]),
-        **arrays,  # type: ignore[arg-type]
-    )
-    sealed = seal_update(
-        ORIGIN,
-        GRID,
-        Coefficients(payload, 2, (group,)),
-        Transform.DCT,
-        chunk_size=4,
-        tokens=1,
-        loss=0.0,
-    )
-    return read_update(read_layout(sealed.to_bytes()))
+def update_of(payload: Payload, **arrays: Any) -> Update:
+    return read_update(read_layout(make_tiny_update(payload, **arrays).to_bytes()))
 
 
 def test_each_tensor_is_counted_on_its_own() -> None:
