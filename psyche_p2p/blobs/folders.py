@@ -131,6 +131,18 @@ def lock_folder(path: Path, *, wait: bool) -> int | None:
         os.close(descriptor)
 
 
+def is_locked(path: Path) -> bool:
+    """Whether some process is at work in a folder."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    if not _take_lock(descriptor, wait=False):
+        return True
+    os.close(descriptor)
+    return False
+
+
 def _take_lock(descriptor: int, wait: bool) -> bool:
     """Lock an open file or folder, or close it."""
     try:

@@ -149,7 +149,11 @@ class PartialBlob:
 
     def _is_good(self, index: int) -> bool:
         length = chunk_length(self.manifest, index)
-        return is_chunk(self.manifest, index, os.pread(self._data, length, index * CHUNK_BYTES))
+        try:
+            data = os.pread(self._data, length, index * CHUNK_BYTES)
+        except OSError:
+            return False  # a sector that cannot be read; writing the chunk again may mend it
+        return is_chunk(self.manifest, index, data)
 
 
 def open_partial(folder: Path, manifest: ChunkManifest, *, wait: bool) -> PartialBlob:

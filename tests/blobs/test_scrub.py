@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,11 +14,13 @@ from psyche_p2p.blobs import (
     CHUNK_BYTES,
     BlobStore,
     DamagedBlob,
+    PartialBlob,
     SealedBlob,
     check_blob,
     scrub_store,
 )
 from psyche_p2p.blobs.manifest import split_chunks
+from psyche_p2p.blobs.partial import open_partial
 from psyche_p2p.errors import StorageError
 from psyche_p2p.ids import RoundIndex
 from psyche_p2p.wire import ChunkManifest
@@ -116,6 +121,44 @@ def test_damage_is_noticed_before_it_is_served(store: BlobStore) -> None:
     assert store.read_chunk(sealed.blob_hash, 1)
     with pytest.raises(StorageError, match="damaged; scrub the store and fetch it again"):
         store.read_chunk(sealed.blob_hash, 2)
+
+
+def test_a_disk_that_cannot_be_read_is_damage(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second chunk's sectors are bad: reading them fails until they are written again."""
+    sealed = make_large(SIZE)
+    store.add(sealed)
+    change_file(store.folders.blob(sealed.blob_hash), flip(CHUNK_BYTES))
+    read = os.pread
+
+    def failing(descriptor: int, length: int, offset: int) -> bytes:
+        if offset == CHUNK_BYTES:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", failing)
+    finding = check_blob(store, sealed.blob_hash)
+    monkeypatch.undo()
+    assert finding is not None
+    assert finding.missing == (1,)
+    assert fetch_missing(store, sealed.manifest, sealed) == [1]
+
+
+def test_a_blob_that_vanishes_meanwhile_is_not_reported(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = make_large(SIZE)
+    store.add(sealed)
+    change_file(store.folders.blob(sealed.blob_hash), flip(0))
+
+    def slowly(*arguments: Any, **keywords: Any) -> PartialBlob:
+        store.remove(sealed.blob_hash)
+        return open_partial(*arguments, **keywords)
+
+    monkeypatch.setattr("psyche_p2p.blobs.scrub.open_partial", slowly)
+    assert check_blob(store, sealed.blob_hash) is None
+    assert store.incomplete() == []
 
 
 def test_what_killed_processes_left_is_swept_up(store: BlobStore) -> None:
