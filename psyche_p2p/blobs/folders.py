@@ -109,7 +109,7 @@ def hold_lock(path: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)
+        unlock(descriptor)
 
 
 def lock_folder(path: Path, *, wait: bool) -> int | None:
@@ -128,7 +128,7 @@ def lock_folder(path: Path, *, wait: bool) -> int | None:
             return None
         if _is_same_folder(descriptor, path):
             return descriptor
-        os.close(descriptor)
+        unlock(descriptor)
 
 
 def is_locked(path: Path) -> bool:
@@ -139,8 +139,17 @@ def is_locked(path: Path) -> bool:
         return False
     if not _take_lock(descriptor, wait=False):
         return True
-    os.close(descriptor)
+    unlock(descriptor)
     return False
+
+
+def unlock(descriptor: int) -> None:
+    """Free a lock and close its descriptor.
+
+    Closing alone would not free it while a child forked meanwhile has the descriptor too.
+    """
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 def _take_lock(descriptor: int, wait: bool) -> bool:

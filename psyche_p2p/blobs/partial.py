@@ -15,7 +15,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 from psyche_p2p.blobs.errors import BlobError
-from psyche_p2p.blobs.folders import lock_folder
+from psyche_p2p.blobs.folders import lock_folder, unlock
 from psyche_p2p.blobs.manifest import (
     CHUNK_BYTES,
     Buffer,
@@ -118,10 +118,12 @@ class PartialBlob:
     def close(self) -> None:
         """Let go of the blob; its chunks stay for whoever opens it next."""
         with self._writing:
-            for descriptor in (self._data, self._bits, self._lock):
-                if descriptor is not None and descriptor >= 0:
+            for descriptor in (self._data, self._bits):
+                if descriptor >= 0:
                     os.close(descriptor)
             self._data = self._bits = -1
+            if self._lock is not None:
+                unlock(self._lock)
             self._lock = None
 
     def __enter__(self) -> Self:
@@ -179,7 +181,7 @@ def try_remove_partial(folder: Path) -> bool:
         try:
             remove_partial_files(folder)
         finally:
-            os.close(lock)
+            unlock(lock)
     except OSError as error:
         raise storage_error("cannot remove", folder, error) from error
     return True

@@ -5,12 +5,13 @@ Every line it prints has happened before it is printed.
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import sys
 from pathlib import Path
 
-from psyche_p2p.blobs import BlobStore, SealedBlob
+from psyche_p2p.blobs import BlobStore, PartialBlob, SealedBlob
 from psyche_p2p.blobs.manifest import split_chunks
 from psyche_p2p.errors import StorageError, Unavailable
 from psyche_p2p.ids import RoundIndex
@@ -48,6 +49,30 @@ def fetch_slowly(root: Path, max_bytes: int, sealed: SealedBlob) -> None:
         say("published")
 
 
+def fork_while_fetching(root: Path, max_bytes: int, sealed: SealedBlob) -> None:
+    """Let a child inherit the lock's descriptor, close the blob here, and open it again."""
+    store = BlobStore.open(root, max_bytes)
+    with must_receive(store, sealed):
+        child = os.fork()
+        if not child:
+            signal.pause()
+    try:
+        with must_receive(store, sealed):
+            say("again")
+    except Unavailable:
+        say("busy")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def must_receive(store: BlobStore, sealed: SealedBlob) -> PartialBlob:
+    partial = store.receive(sealed.manifest)
+    if partial is None:
+        raise SystemExit("the blob is here already")
+    return partial
+
+
 def fill_disk(root: Path, max_bytes: int, limit_bytes: int) -> None:
     """Add blobs until something refuses; with a limit on every file's size if one is given."""
     store = BlobStore.open(root, max_bytes)
@@ -73,6 +98,8 @@ def main(command: str, root: str, *numbers: str) -> None:
         add_many(path, max_bytes, range(rest[0], rest[1]), rest[2])
     elif command == "fetch":
         fetch_slowly(path, max_bytes, make_large(rest[0], rest[1]))
+    elif command == "fork":
+        fork_while_fetching(path, max_bytes, make_large(rest[0]))
     elif command == "fill":
         fill_disk(path, max_bytes, rest[0])
     else:

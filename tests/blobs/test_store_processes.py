@@ -87,6 +87,11 @@ def test_a_killed_process_leaves_its_blob_to_the_next(tmp_path: Path) -> None:
         assert lines(other)[-1] == "published"
 
 
+def test_a_child_forked_meanwhile_does_not_keep_the_lock(tmp_path: Path) -> None:
+    with worker("fork", tmp_path, BUDGET, SIZE) as process:
+        assert lines(process) == ["again"]
+
+
 @pytest.mark.slow
 def test_processes_that_add_the_same_blobs_under_a_budget_that_evicts(tmp_path: Path) -> None:
     size, budget = 300_000, 2_000_000
