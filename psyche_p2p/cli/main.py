@@ -15,6 +15,7 @@ from psyche_p2p.log import configure_logging
 
 # Commands are imported when they are used, so that `--help` and `keys` never wait for torch.
 _COMMANDS = {
+    "inspect-blob": "psyche_p2p.cli.inspect_blob:inspect_blob",
     "keys": "psyche_p2p.cli.keys:keys",
     "log": "psyche_p2p.cli.log:log",
     "run": "psyche_p2p.cli.run:run",
@@ -25,6 +26,7 @@ _COMMANDS = {
     "generate": "psyche_p2p.cli.generate:generate_text",
 }
 _SUMMARIES = {
+    "inspect-blob": "Show what is in a blob, and whether it is valid.",
     "keys": "Make and show a peer's identity.",
     "log": "Show a run's stored log, and verify it from its beginning.",
     "run": "Check, show and name a run's configuration.",
