@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from psyche_p2p import wire
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import BatchInterval, PeerId
+from psyche_p2p.wire import reachability, relay
 
 hashes = st.binary(min_size=32, max_size=32)
 signatures = st.binary(min_size=64, max_size=64)
@@ -164,6 +165,37 @@ STANDALONE: dict[type[Any], st.SearchStrategy[Any]] = {
         tokens=large,
         loss=st.floats(allow_nan=False, allow_infinity=False),
         payload_hash=hashes,
+    ),
+    relay.RelayHello: st.builds(relay.RelayHello, relay=peers, challenge=hashes),
+    relay.RelayTicket: st.builds(
+        relay.RelayTicket,
+        run_id=hashes,
+        peer=peers,
+        relay=peers,
+        challenge=hashes,
+        purpose=st.sampled_from(relay.RelayPurpose),
+        target=st.none() | peers,
+        call=st.none() | hashes,
+        life_s=small,
+    ),
+    relay.SignedRelayTicket: st.builds(
+        relay.SignedRelayTicket, ticket=st.binary(max_size=300), signature=signatures
+    ),
+    relay.RelayAnswer: st.builds(relay.RelayAnswer, code=st.sampled_from(relay.RelayCode)),
+    relay.RelayCall: st.builds(relay.RelayCall, call=hashes, caller=peers),
+    reachability.DialBackRequest: st.builds(
+        reachability.DialBackRequest, tls_fingerprint=hashes, ports=tuples_of(small)
+    ),
+    reachability.DialBackReport: st.builds(
+        reachability.DialBackReport,
+        observed_host=texts,
+        outcomes=tuples_of(
+            st.builds(
+                reachability.PortOutcome,
+                port=small,
+                outcome=st.sampled_from(reachability.DialOutcome),
+            )
+        ),
     ),
 }
 enveloped = st.one_of(list(ENVELOPED.values()))

@@ -14,13 +14,15 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import DecodeError
 
 from psyche_p2p.errors import WireCode, WireError
-from psyche_p2p.wire import messages
+from psyche_p2p.wire import messages, reachability, relay
 from psyche_p2p.wire.fields import MessageConverter
 from psyche_p2p.wire.generated import (
     anti_entropy_pb2,
     blob_pb2,
     consensus_pb2,
     membership_pb2,
+    reachability_pb2,
+    relay_pb2,
     round_pb2,
 )
 
@@ -59,6 +61,13 @@ _SPECS: dict[type[Any], _Spec] = {
         (blob_pb2.DESCRIPTOR, messages.BlobHeader, MIB),
         (blob_pb2.DESCRIPTOR, messages.ChunkManifest, MIB),
         (anti_entropy_pb2.DESCRIPTOR, messages.AntiEntropyDigest, GOSSIP_BODY_BYTES),
+        (relay_pb2.DESCRIPTOR, relay.RelayHello, KIB),
+        (relay_pb2.DESCRIPTOR, relay.RelayTicket, KIB),
+        (relay_pb2.DESCRIPTOR, relay.SignedRelayTicket, KIB),
+        (relay_pb2.DESCRIPTOR, relay.RelayAnswer, KIB),
+        (relay_pb2.DESCRIPTOR, relay.RelayCall, KIB),
+        (reachability_pb2.DESCRIPTOR, reachability.DialBackRequest, KIB),
+        (reachability_pb2.DESCRIPTOR, reachability.DialBackReport, KIB),
     )
 }
 
