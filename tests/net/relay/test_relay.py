@@ -37,8 +37,8 @@ from tests.net.relay.relays import (
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let other tasks go on until something holds that has no event of its own."""
-    while not condition():
-        await asyncio.sleep(0.005)  # noqa: ASYNC110
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
 
 
 def test_bytes_go_through_whole_and_both_ways() -> None:
