@@ -56,7 +56,7 @@ _SPECS: dict[type[Any], _Spec] = {
         (consensus_pb2.DESCRIPTOR, messages.Vote, KIB),
         (consensus_pb2.DESCRIPTOR, messages.Certificate, 32 * KIB),
         (consensus_pb2.DESCRIPTOR, messages.DecidedBlock, 96 * KIB),
-        (blob_pb2.DESCRIPTOR, messages.BlobHeader, MIB),
+        (blob_pb2.DESCRIPTOR, messages.BlobHeader, 256 * KIB),
         (blob_pb2.DESCRIPTOR, messages.ChunkManifest, MIB),
         (anti_entropy_pb2.DESCRIPTOR, messages.AntiEntropyDigest, GOSSIP_BODY_BYTES),
     )
