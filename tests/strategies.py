@@ -133,6 +133,16 @@ ENVELOPED: dict[type[Any], st.SearchStrategy[Any]] = {
     ),
 }
 STANDALONE: dict[type[Any], st.SearchStrategy[Any]] = {
+    wire.PeerRecord: st.builds(
+        wire.PeerRecord,
+        instance=large,
+        roles=tuples_of(st.sampled_from(wire.Role), 2),
+        tier=small,
+        addresses=tuples_of(texts),
+        bulk_addresses=tuples_of(texts),
+        certificate=st.binary(max_size=600),
+        certificate_signature=signatures,
+    ),
     wire.Block: blocks,
     wire.Certificate: certificates,
     wire.DecidedBlock: st.builds(wire.DecidedBlock, block=blocks, certificate=certificates),

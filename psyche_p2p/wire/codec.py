@@ -20,6 +20,7 @@ from psyche_p2p.wire.generated import (
     anti_entropy_pb2,
     blob_pb2,
     consensus_pb2,
+    discovery_pb2,
     membership_pb2,
     round_pb2,
 )
@@ -51,6 +52,7 @@ _SPECS: dict[type[Any], _Spec] = {
         (membership_pb2.DESCRIPTOR, messages.Join, 16 * KIB),
         (membership_pb2.DESCRIPTOR, messages.Withdraw, 2 * KIB),
         (membership_pb2.DESCRIPTOR, messages.Status, 2 * KIB),
+        (discovery_pb2.DESCRIPTOR, messages.PeerRecord, 4 * KIB),
         (consensus_pb2.DESCRIPTOR, messages.Block, GOSSIP_BODY_BYTES - KIB),
         (consensus_pb2.DESCRIPTOR, messages.Proposal, GOSSIP_BODY_BYTES),
         (consensus_pb2.DESCRIPTOR, messages.Vote, KIB),
