@@ -22,6 +22,7 @@ _COMMANDS = {
     "schema-diff": "psyche_p2p.cli.schema:schema_diff",
     "eval": "psyche_p2p.cli.evaluate:evaluate_checkpoint",
     "generate": "psyche_p2p.cli.generate:generate_text",
+    "data": "psyche_p2p.cli.data:data",
 }
 _SUMMARIES = {
     "keys": "Make and show a peer's identity.",
@@ -31,6 +32,7 @@ _SUMMARIES = {
     "schema-diff": "Say which field of two models differs.",
     "eval": "Measure a checkpoint's held-out loss at every tier.",
     "generate": "Continue a text with a checkpoint.",
+    "data": "Show this machine's training data and compare it with others'.",
 }
 
 
