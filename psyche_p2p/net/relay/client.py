@@ -17,6 +17,7 @@ from psyche_p2p.errors import PsycheError, RemoteError, Unavailable, WireError
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import BlobHash, PeerId, RunId
 from psyche_p2p.log import get_logger
+from psyche_p2p.net.relay.address import RelayAddress
 from psyche_p2p.net.relay.splice import splice
 from psyche_p2p.net.relay.ticket import sign_ticket
 from psyche_p2p.net.sockets import connect_tcp, listen_tcp, prepare, receive_frame
@@ -48,18 +49,6 @@ _REFUSALS = {
 }
 MessageT = TypeVar("MessageT")
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RelayAddress:
-    """Where a relay listens, and who it is."""
-
-    host: str
-    port: int
-    peer: PeerId
-
-    def __str__(self) -> str:
-        return f"relay {self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from typing import Any
 
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import PeerId, RunId
-from psyche_p2p.net.relay.client import RelayAddress, RelayListener, RelayUser
+from psyche_p2p.net.relay.address import RelayAddress
+from psyche_p2p.net.relay.client import RelayListener, RelayUser
 from psyche_p2p.net.relay.desk import RelayLimits
 from psyche_p2p.net.relay.server import RelayServer
 

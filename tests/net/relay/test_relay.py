@@ -13,8 +13,8 @@ import pytest
 from psyche_p2p.certificate import make_certificate
 from psyche_p2p.errors import RemoteError, ResourceError, Unavailable
 from psyche_p2p.ids import PeerId
+from psyche_p2p.net.relay.address import RelayAddress
 from psyche_p2p.net.relay.client import (
-    RelayAddress,
     RelayDialer,
     RelayListener,
     RelayUser,
