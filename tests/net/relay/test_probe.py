@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from psyche_p2p.errors import Unavailable
 from psyche_p2p.net.control import Stream
-from psyche_p2p.net.daemon import Daemon, DaemonConfig
-from psyche_p2p.net.multiaddr import Multiaddr
 from psyche_p2p.net.relay.probe import (
     PROBE_BYTES,
     PROBE_PROTOCOL,
@@ -21,7 +18,7 @@ from psyche_p2p.net.relay.probe import (
     ProbeVerdict,
     probe_circuit,
 )
-from tests.net.real import LOOPBACK, daemon_of, identity_of, run, until
+from tests.net.real import daemon_of, identity_of, run
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -97,37 +94,3 @@ def test_a_direct_connection_between_daemons_is_trusted() -> None:
                 )
 
     assert run(scenario()).is_trusted
-
-
-@pytest.mark.slow
-def test_a_relay_with_go_libp2ps_own_limits_is_found_out() -> None:
-    async def scenario() -> tuple[ProbeVerdict, ProbeVerdict]:
-        async with AsyncExitStack() as stack:
-            relay = await stack.enter_async_context(
-                Daemon(DaemonConfig(identity_of("relay"), listen=LOOPBACK, relay_service=True))
-            )
-            way = Multiaddr((*relay.listen[0].without_peer.parts, ("p2p", relay.peer_id)))
-            private = DaemonConfig(
-                identity_of("hidden"), listen=LOOPBACK, relays=(way,), is_private=True
-            )
-            hidden = await stack.enter_async_context(Daemon(private))
-            caller = await stack.enter_async_context(daemon_of("caller"))
-            await stack.enter_async_context(ProbeResponder(hidden.control, hidden.folder))
-            circuit = Multiaddr((*way.parts, ("p2p-circuit", "")))
-
-            async def is_connected() -> bool:  # once the hidden peer has its reservation
-                await caller.control.connect(hidden.peer_id, [circuit])
-                return True
-
-            async def open_stream() -> Stream:
-                return await caller.control.open_stream(hidden.peer_id, [PROBE_PROTOCOL])
-
-            await until(is_connected)
-            little = await probe_circuit(open_stream, size_bytes=16 << 10)
-            return little, await probe_circuit(open_stream)
-
-    little, enough = run(scenario())
-    assert little.returned_bytes == little.sent_bytes
-    assert not little.is_trusted  # it proves nothing
-    assert enough.returned_bytes < enough.sent_bytes
-    assert not enough.is_trusted
