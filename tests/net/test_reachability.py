@@ -43,6 +43,7 @@ def said(*outcomes: DialOutcome | None, hosts: tuple[str, ...] = ("8.8.4.4",)) -
         (said(None, R), Reach.REACHABLE, "1 of 1 peers could connect to 8.8.4.4:4001"),
         (said(R, F, R), Reach.REACHABLE, "2 of 3 peers"),
         (said(R, R, hosts=("192.168.1.5",)), Reach.REACHABLE, "peers on the same network"),
+        (said(R, R, hosts=("100.64.3.5",)), Reach.REACHABLE, "peers on the same network"),
         (said(R, R, hosts=("8.8.4.4", "8.8.8.8")), Reach.REACHABLE, "8.8.4.4 and 8.8.8.8"),
         (said(R, R, hosts=("2001:4860::7",)), Reach.REACHABLE, "[2001:4860::7]:4001"),
         (said(F, F), Reach.UNREACHABLE, "refused); forward TCP port 4001 on your router"),

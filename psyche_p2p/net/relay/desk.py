@@ -27,8 +27,13 @@ class RelayLimits:
     half_open_per_host: int = 16
     listeners: int = 256
     circuits: int = 64
-    circuits_per_peer: int = 8
+    circuits_per_peer: int = 16
     """Counted for both ends, waiting ones included."""
+    circuits_per_pair: int = 3
+    """So that one caller cannot take all the places of the peer it calls."""
+    dials_per_s: float = 5.0
+    """Of one caller, on average; it may save up `dials_burst`."""
+    dials_burst: float = 20.0
     answer_s: float = 10.0
     """How long a caller waits for the one it calls."""
     idle_s: float = 120.0
@@ -48,6 +53,7 @@ class Desk(Generic[MailboxT, PromiseT]):
         self._listeners: dict[Member, MailboxT] = {}
         self._calls: dict[BlobHash, tuple[Member, PromiseT]] = {}
         self._circuits: Counter[Member] = Counter()
+        self._pairs: Counter[tuple[Member, Member]] = Counter()
         self._total = 0
 
     @property
@@ -87,17 +93,29 @@ class Desk(Generic[MailboxT, PromiseT]):
         """Hold a place for a circuit of a dialler's ticket."""
         assert ticket.target is not None, "a checked dial names its target"
         ends = ((ticket.run_id, ticket.peer), (ticket.run_id, ticket.target))
-        is_full = any(self._circuits[end] >= self._limits.circuits_per_peer for end in ends)
-        if is_full or self._total >= self._limits.circuits:
+        if self._is_full(ends):
             raise TicketRefused(RelayCode.BUSY)
-        self._circuits.update(ends)
-        self._total += 1
+        self._count(ends, +1)
         try:
             yield
         finally:
-            self._total -= 1
-            self._circuits.subtract(ends)
-            self._circuits += Counter()  # drops the zeros
+            self._count(ends, -1)
+
+    def _is_full(self, ends: tuple[Member, Member]) -> bool:
+        limits = self._limits
+        return (
+            self._total >= limits.circuits
+            or self._pairs[ends] >= limits.circuits_per_pair
+            or any(self._circuits[end] >= limits.circuits_per_peer for end in ends)
+        )
+
+    def _count(self, ends: tuple[Member, Member], change: int) -> None:
+        self._total += change
+        self._pairs[ends] += change
+        for end in ends:
+            self._circuits[end] += change
+        self._pairs += Counter()  # drops the zeros
+        self._circuits += Counter()
 
     @contextmanager
     def call(self, ticket: RelayTicket, call: BlobHash, promise: PromiseT) -> Iterator[None]:

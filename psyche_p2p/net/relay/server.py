@@ -17,7 +17,7 @@ from typing_extensions import Self
 from psyche_p2p.errors import WireError
 from psyche_p2p.ids import BlobHash, PeerId
 from psyche_p2p.log import get_logger
-from psyche_p2p.net.limits import TokenBucket
+from psyche_p2p.net.limits import CallerBuckets, TokenBucket
 from psyche_p2p.net.relay.desk import Desk, RelayLimits
 from psyche_p2p.net.relay.half_open import HalfOpen
 from psyche_p2p.net.relay.splice import splice
@@ -81,6 +81,7 @@ class RelayServer:
         )
         total_rate = self.limits.total_bytes_per_s
         self._total_bytes = TokenBucket(total_rate, total_rate * _BURST_S)
+        self._dials = CallerBuckets(self.limits.dials_per_s, self.limits.dials_burst)
         self._connections: set[asyncio.Task[None]] = set()
         self._accepting: asyncio.Task[None] | None = None
         self._socket: socket.socket | None = None
@@ -200,6 +201,8 @@ class RelayServer:
             await self._send(connection, await calls.get())
 
     async def _dial(self, near: socket.socket, ticket: RelayTicket) -> None:
+        if not self._dials.of(ticket.peer).try_take(1, asyncio.get_running_loop().time()):
+            raise TicketRefused(RelayCode.BUSY)
         listener = self._desk.find_listener(ticket)
         if not self._are_members(ticket):
             raise TicketRefused(RelayCode.NOT_LISTENING)

@@ -224,9 +224,18 @@ def test_the_rate_is_a_ceiling() -> None:
     run(scenario())
 
 
-def test_places_are_limited_in_all_and_by_peer() -> None:
+@pytest.mark.parametrize(
+    "limits",
+    [
+        RelayLimits(circuits=2),
+        RelayLimits(circuits_per_peer=2),
+        RelayLimits(circuits_per_pair=2),
+        RelayLimits(dials_per_s=0.001, dials_burst=2),
+    ],
+)
+def test_places_are_limited_in_all_by_peer_by_pair_and_by_time(limits: RelayLimits) -> None:
     async def scenario() -> None:
-        async with scene(RelayLimits(circuits_per_peer=2)) as here:
+        async with scene(limits) as here:
             open_ones = [
                 await here.caller.open_circuit(here.address, HIDDEN.peer_id) for _ in range(2)
             ]
@@ -234,5 +243,16 @@ def test_places_are_limited_in_all_and_by_peer() -> None:
                 await here.caller.open_circuit(here.address, HIDDEN.peer_id)
             for each in open_ones:
                 each.close()
+
+    run(scenario())
+
+
+def test_a_caller_that_takes_its_places_leaves_others_theirs() -> None:
+    async def scenario() -> None:
+        async with scene(RelayLimits(circuits_per_pair=1)) as here:
+            here.members.add(STRANGER.peer_id)
+            with await here.caller.open_circuit(here.address, HIDDEN.peer_id):
+                other = RelayUser(STRANGER, RUN)
+                (await other.open_circuit(here.address, HIDDEN.peer_id)).close()
 
     run(scenario())
