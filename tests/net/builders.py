@@ -22,7 +22,7 @@ from psyche_p2p.net.bulk_server import BulkServer, ServerLimits
 from psyche_p2p.net.callers import AddressGate, MemberGate
 from psyche_p2p.net.handlers import CallWrapper
 from psyche_p2p.net.limits import CallLimits, Turnstile
-from psyche_p2p.net.services import Statements, joiner_service, member_service
+from psyche_p2p.net.services import Log, Statements, joiner_service, member_service
 from psyche_p2p.net.shelf import Shelf
 from psyche_p2p.net.tls import (
     MemberTrust,
@@ -78,7 +78,7 @@ class NoStatements:
     def wanted(self, theirs: PullRequest) -> PullRequest:
         return PullRequest(())
 
-    def accept(self, envelope: bytes, sender: PeerId) -> bool:
+    def accept(self, envelope: bytes) -> bool:
         return True
 
 
@@ -126,6 +126,7 @@ async def serve_members(
     limits: CallLimits | None = None,
     server_limits: ServerLimits | None = None,
     statements: Statements | None = None,
+    log: Log | None = None,
     make_service: MakeService | None = None,
 ) -> AsyncIterator[Host]:
     """A member's server that trusts these members."""
@@ -137,7 +138,7 @@ async def serve_members(
     if make_service is not None:
         service = make_service(wrapper, shelf)
     else:
-        service = member_service(wrapper, shelf, NoLog(), statements or NoStatements())
+        service = member_service(wrapper, shelf, log or NoLog(), statements or NoStatements())
     credentials = member_server_credentials(person.tls, trust)
     async with BulkServer(
         ("127.0.0.1:0",), credentials, service, server_limits or ServerLimits()
