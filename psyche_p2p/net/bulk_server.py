@@ -68,6 +68,10 @@ class BulkServer:
     ) -> None:
         await self._server.stop(_STOP_GRACE_S)
 
+    async def stop_now(self) -> None:
+        """Break off every call and listen no more."""
+        await self._server.stop(None)
+
     def _bind(self, address: str) -> int:
         try:
             port: int = self._server.add_secure_port(address, self._credentials)

@@ -9,7 +9,7 @@ from typing import Protocol
 import grpc
 
 from psyche_p2p.errors import StorageError, WireCode, WireError
-from psyche_p2p.ids import BlobHash, Height, PeerId
+from psyche_p2p.ids import BlobHash, Height
 from psyche_p2p.net.errors import NotHeld
 from psyche_p2p.net.handlers import Call, CallWrapper
 from psyche_p2p.net.methods import (
@@ -53,7 +53,7 @@ class Statements(Protocol):
     def wanted(self, theirs: PullRequest) -> PullRequest:
         """What is in their sets and not held here."""
 
-    def accept(self, envelope: bytes, sender: PeerId) -> bool:
+    def accept(self, envelope: bytes) -> bool:
         """Take a statement in; whether it was new. A WireError if it is not one."""
 
 
@@ -146,13 +146,11 @@ class StatementMethods:
 
     async def push(self, call: Call) -> bytes:
         taken = seen = 0
-        sender = call.caller.peer
-        assert sender is not None, "only members push"
         async for envelope in call.received():
             seen += 1
             if len(envelope) > MAX_ENVELOPE_BYTES or seen > MAX_PULLED_STATEMENTS:
                 raise WireError(WireCode.TOO_LARGE, "more than one push may carry")
-            taken += self._statements.accept(envelope, sender)
+            taken += self._statements.accept(envelope)
         return encode(PushReply(taken, seen - taken))
 
 

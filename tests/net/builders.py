@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import numpy as np
 
 from psyche_p2p.blobs import BlobStore, SealedBlob
@@ -21,7 +22,7 @@ from psyche_p2p.net.bulk_server import BulkServer, ServerLimits
 from psyche_p2p.net.callers import AddressGate, MemberGate
 from psyche_p2p.net.handlers import CallWrapper
 from psyche_p2p.net.limits import CallLimits, Turnstile
-from psyche_p2p.net.services import Statements, joiner_service, member_service
+from psyche_p2p.net.services import Log, Statements, joiner_service, member_service
 from psyche_p2p.net.shelf import Shelf
 from psyche_p2p.net.tls import (
     MemberTrust,
@@ -35,6 +36,7 @@ from psyche_p2p.wire.bulk import PullRequest
 from tests.blobs.builders import make_large
 
 CHUNK = 1 << 20
+MakeService = Callable[[CallWrapper, Shelf], grpc.GenericRpcHandler]
 RUN = RunId(hash_bytes(b"run"))
 DAY_S = 86_400
 PATIENT = Patience(answer_s=20.0, stall_s=20.0)
@@ -76,7 +78,7 @@ class NoStatements:
     def wanted(self, theirs: PullRequest) -> PullRequest:
         return PullRequest(())
 
-    def accept(self, envelope: bytes, sender: PeerId) -> bool:
+    def accept(self, envelope: bytes) -> bool:
         return True
 
 
@@ -95,10 +97,10 @@ class Host:
     store: BlobStore
     shelf: Shelf
     trust: MemberTrust
-    ports: list[int] = field(default_factory=list)
+    server: BulkServer
 
     def contact(self, port: int | None = None) -> Contact:
-        return Contact(self.person.pinned, f"127.0.0.1:{port or self.ports[0]}")
+        return Contact(self.person.pinned, f"127.0.0.1:{port or self.server.ports[0]}")
 
 
 def open_store(folder: Path, max_bytes: int = 1 << 30) -> BlobStore:
@@ -124,6 +126,8 @@ async def serve_members(
     limits: CallLimits | None = None,
     server_limits: ServerLimits | None = None,
     statements: Statements | None = None,
+    log: Log | None = None,
+    make_service: MakeService | None = None,
 ) -> AsyncIterator[Host]:
     """A member's server that trusts these members."""
     store = open_store(folder)
@@ -131,12 +135,15 @@ async def serve_members(
     trust.replace(member.pinned for member in members)
     shelf = Shelf(store)
     wrapper = CallWrapper(MemberGate(trust), Turnstile(limits or CallLimits()), SystemClock())
-    service = member_service(wrapper, shelf, NoLog(), statements or NoStatements())
+    if make_service is not None:
+        service = make_service(wrapper, shelf)
+    else:
+        service = member_service(wrapper, shelf, log or NoLog(), statements or NoStatements())
     credentials = member_server_credentials(person.tls, trust)
     async with BulkServer(
         ("127.0.0.1:0",), credentials, service, server_limits or ServerLimits()
     ) as server:
-        yield Host(person, store, shelf, trust, server.ports)
+        yield Host(person, store, shelf, trust, server)
 
 
 @asynccontextmanager
