@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from psyche_p2p import wire
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import BatchInterval, PeerId
+from psyche_p2p.wire import bulk
 
 hashes = st.binary(min_size=32, max_size=32)
 signatures = st.binary(min_size=64, max_size=64)
@@ -143,6 +144,33 @@ STANDALONE: dict[type[Any], st.SearchStrategy[Any]] = {
         certificate=st.binary(max_size=600),
         certificate_signature=signatures,
     ),
+    bulk.BlobRequest: st.builds(bulk.BlobRequest, blob_hash=hashes),
+    bulk.HaveRequest: st.builds(bulk.HaveRequest, blob_hashes=tuples_of(hashes)),
+    bulk.HaveReply: st.builds(
+        bulk.HaveReply,
+        holdings=tuples_of(
+            st.builds(bulk.Holding, chunk_count=small, chunks=st.binary(max_size=20))
+        ),
+    ),
+    bulk.ChunkRequest: st.builds(
+        bulk.ChunkRequest,
+        blob_hash=hashes,
+        ranges=tuples_of(st.builds(bulk.ChunkRange, first=small, count=small)),
+    ),
+    bulk.LogRequest: st.builds(bulk.LogRequest, first_height=large, count=small),
+    bulk.PullRequest: st.builds(
+        bulk.PullRequest,
+        sets=tuples_of(
+            st.builds(
+                bulk.StatementSet,
+                topic=st.sampled_from(bulk.Topic),
+                epoch=large,
+                index=large,
+                ids=tuples_of(hashes),
+            )
+        ),
+    ),
+    bulk.PushReply: st.builds(bulk.PushReply, accepted=small, ignored=small),
     wire.Block: blocks,
     wire.Certificate: certificates,
     wire.DecidedBlock: st.builds(wire.DecidedBlock, block=blocks, certificate=certificates),

@@ -1,1 +1,51 @@
-"""Chunked DCT, top-k and tight bit streams: an update to bytes and back."""
+"""The chunk grid, sparse updates, and their bit streams: tensors' shapes to bytes and back."""
+
+from psyche_p2p.codec.coefficients import (
+    Coefficients,
+    GroupCoefficients,
+    Overlap,
+    Payload,
+    compare_coefficients,
+)
+from psyche_p2p.codec.entropy import compute_bound_bits
+from psyche_p2p.codec.grid import (
+    MAX_CHUNK_SIZE,
+    ChunkGrid,
+    ChunkGroup,
+    GroupMember,
+    TensorGrid,
+    TensorSpec,
+    build_grid,
+    map_chunks,
+)
+from psyche_p2p.codec.scales import SCALE_UNIT, quantize_scales, scale_integers
+from psyche_p2p.codec.sections import (
+    decode_coefficients,
+    encode_coefficients,
+    max_section_bytes,
+    section_names,
+)
+
+__all__ = [
+    "MAX_CHUNK_SIZE",
+    "ChunkGrid",
+    "ChunkGroup",
+    "GroupMember",
+    "TensorGrid",
+    "TensorSpec",
+    "build_grid",
+    "map_chunks",
+    "Coefficients",
+    "GroupCoefficients",
+    "Overlap",
+    "Payload",
+    "compare_coefficients",
+    "encode_coefficients",
+    "decode_coefficients",
+    "max_section_bytes",
+    "section_names",
+    "compute_bound_bits",
+    "SCALE_UNIT",
+    "quantize_scales",
+    "scale_integers",
+]

@@ -14,11 +14,12 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import DecodeError
 
 from psyche_p2p.errors import WireCode, WireError
-from psyche_p2p.wire import messages
+from psyche_p2p.wire import bulk, messages
 from psyche_p2p.wire.fields import MessageConverter
 from psyche_p2p.wire.generated import (
     anti_entropy_pb2,
     blob_pb2,
+    bulk_pb2,
     consensus_pb2,
     discovery_pb2,
     membership_pb2,
@@ -58,9 +59,16 @@ _SPECS: dict[type[Any], _Spec] = {
         (consensus_pb2.DESCRIPTOR, messages.Vote, KIB),
         (consensus_pb2.DESCRIPTOR, messages.Certificate, 32 * KIB),
         (consensus_pb2.DESCRIPTOR, messages.DecidedBlock, 96 * KIB),
-        (blob_pb2.DESCRIPTOR, messages.BlobHeader, MIB),
+        (blob_pb2.DESCRIPTOR, messages.BlobHeader, 256 * KIB),
         (blob_pb2.DESCRIPTOR, messages.ChunkManifest, MIB),
         (anti_entropy_pb2.DESCRIPTOR, messages.AntiEntropyDigest, GOSSIP_BODY_BYTES),
+        (bulk_pb2.DESCRIPTOR, bulk.BlobRequest, KIB),
+        (bulk_pb2.DESCRIPTOR, bulk.HaveRequest, 64 * KIB),
+        (bulk_pb2.DESCRIPTOR, bulk.HaveReply, MIB),
+        (bulk_pb2.DESCRIPTOR, bulk.ChunkRequest, 4 * KIB),
+        (bulk_pb2.DESCRIPTOR, bulk.LogRequest, KIB),
+        (bulk_pb2.DESCRIPTOR, bulk.PullRequest, 256 * KIB),
+        (bulk_pb2.DESCRIPTOR, bulk.PushReply, KIB),
     )
 }
 

@@ -228,7 +228,7 @@ class DecidedBlock:
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """A tensor and the grid of chunks it was cut into."""
+    """A tensor at the blob's tier, and in an update the grid of chunks it was cut into."""
 
     name: str
     shape: tuple[int, ...]
@@ -247,9 +247,10 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class CodecParameters:
-    """How coefficients were chosen and written."""
+    """How an update's coefficients were chosen and written."""
 
     name: str
+    payload: str
     chunk_size: int
     top_k: int
 
@@ -264,7 +265,7 @@ class BlobHeader:
     epoch: EpochIndex
     round: RoundIndex
     batch: BatchInterval | None
-    producer: PeerId
+    producer: PeerId | None
     tier: Tier
     schema_hash: SchemaHash
     codec: CodecParameters | None

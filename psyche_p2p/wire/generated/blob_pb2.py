@@ -25,23 +25,23 @@ _sym_db = _symbol_database.Default()
 from psyche_p2p.wire.generated import common_pb2 as psyche_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14psyche/v1/blob.proto\x12\tpsyche.v1\x1a\x16psyche/v1/common.proto\"d\n\x0bTensorEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x04\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\x12\n\nchunk_rows\x18\x04 \x01(\r\x12\x15\n\rchunk_columns\x18\x05 \x01(\r\"+\n\x07Section\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\"B\n\x0f\x43odecParameters\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nchunk_size\x18\x02 \x01(\r\x12\r\n\x05top_k\x18\x03 \x01(\r\"\xfa\x02\n\nBlobHeader\x12\x0f\n\x07version\x18\x01 \x01(\r\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.psyche.v1.BlobKind\x12\x0e\n\x06run_id\x18\x03 \x01(\x0c\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05round\x18\x05 \x01(\x04\x12\'\n\x05\x62\x61tch\x18\x06 \x01(\x0b\x32\x18.psyche.v1.BatchInterval\x12\x10\n\x08producer\x18\x07 \x01(\x0c\x12\x0c\n\x04tier\x18\x08 \x01(\r\x12\x13\n\x0bschema_hash\x18\t \x01(\x0c\x12)\n\x05\x63odec\x18\n \x01(\x0b\x32\x1a.psyche.v1.CodecParameters\x12\'\n\x07tensors\x18\x0b \x03(\x0b\x32\x16.psyche.v1.TensorEntry\x12$\n\x08sections\x18\x0c \x03(\x0b\x32\x12.psyche.v1.Section\x12\x0e\n\x06tokens\x18\r \x01(\x04\x12\x0c\n\x04loss\x18\x0e \x01(\x01\x12\x14\n\x0cpayload_hash\x18\x0f \x01(\x0c\"3\n\rChunkManifest\x12\x12\n\nsize_bytes\x18\x01 \x01(\x04\x12\x0e\n\x06\x63hunks\x18\x02 \x03(\x0c*\x94\x01\n\x08\x42lobKind\x12\x19\n\x15\x42LOB_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x42LOB_KIND_UPDATE\x10\x01\x12\x1d\n\x19\x42LOB_KIND_TEACHER_TARGETS\x10\x02\x12\x18\n\x14\x42LOB_KIND_PARAMETERS\x10\x03\x12\x1e\n\x1a\x42LOB_KIND_CHECKPOINT_SHARD\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14psyche/v1/blob.proto\x12\tpsyche.v1\x1a\x16psyche/v1/common.proto\"d\n\x0bTensorEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x04\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\x12\n\nchunk_rows\x18\x04 \x01(\r\x12\x15\n\rchunk_columns\x18\x05 \x01(\r\"+\n\x07Section\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\"S\n\x0f\x43odecParameters\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\t\x12\x12\n\nchunk_size\x18\x03 \x01(\r\x12\r\n\x05top_k\x18\x04 \x01(\r\"\x8c\x03\n\nBlobHeader\x12\x0f\n\x07version\x18\x01 \x01(\r\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.psyche.v1.BlobKind\x12\x0e\n\x06run_id\x18\x03 \x01(\x0c\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05round\x18\x05 \x01(\x04\x12\'\n\x05\x62\x61tch\x18\x06 \x01(\x0b\x32\x18.psyche.v1.BatchInterval\x12\x15\n\x08producer\x18\x07 \x01(\x0cH\x00\x88\x01\x01\x12\x0c\n\x04tier\x18\x08 \x01(\r\x12\x13\n\x0bschema_hash\x18\t \x01(\x0c\x12)\n\x05\x63odec\x18\n \x01(\x0b\x32\x1a.psyche.v1.CodecParameters\x12\'\n\x07tensors\x18\x0b \x03(\x0b\x32\x16.psyche.v1.TensorEntry\x12$\n\x08sections\x18\x0c \x03(\x0b\x32\x12.psyche.v1.Section\x12\x0e\n\x06tokens\x18\r \x01(\x04\x12\x0c\n\x04loss\x18\x0e \x01(\x01\x12\x14\n\x0cpayload_hash\x18\x0f \x01(\x0c\x42\x0b\n\t_producer\"3\n\rChunkManifest\x12\x12\n\nsize_bytes\x18\x01 \x01(\x04\x12\x0e\n\x06\x63hunks\x18\x02 \x03(\x0c*\x94\x01\n\x08\x42lobKind\x12\x19\n\x15\x42LOB_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x42LOB_KIND_UPDATE\x10\x01\x12\x1d\n\x19\x42LOB_KIND_TEACHER_TARGETS\x10\x02\x12\x18\n\x14\x42LOB_KIND_PARAMETERS\x10\x03\x12\x1e\n\x1a\x42LOB_KIND_CHECKPOINT_SHARD\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'psyche.v1.blob_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BLOBKIND']._serialized_start=709
-  _globals['_BLOBKIND']._serialized_end=857
+  _globals['_BLOBKIND']._serialized_start=744
+  _globals['_BLOBKIND']._serialized_end=892
   _globals['_TENSORENTRY']._serialized_start=59
   _globals['_TENSORENTRY']._serialized_end=159
   _globals['_SECTION']._serialized_start=161
   _globals['_SECTION']._serialized_end=204
   _globals['_CODECPARAMETERS']._serialized_start=206
-  _globals['_CODECPARAMETERS']._serialized_end=272
-  _globals['_BLOBHEADER']._serialized_start=275
-  _globals['_BLOBHEADER']._serialized_end=653
-  _globals['_CHUNKMANIFEST']._serialized_start=655
-  _globals['_CHUNKMANIFEST']._serialized_end=706
+  _globals['_CODECPARAMETERS']._serialized_end=289
+  _globals['_BLOBHEADER']._serialized_start=292
+  _globals['_BLOBHEADER']._serialized_end=688
+  _globals['_CHUNKMANIFEST']._serialized_start=690
+  _globals['_CHUNKMANIFEST']._serialized_end=741
 # @@protoc_insertion_point(module_scope)

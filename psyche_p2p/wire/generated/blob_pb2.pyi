@@ -44,14 +44,16 @@ class Section(_message.Message):
     def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ...) -> None: ...
 
 class CodecParameters(_message.Message):
-    __slots__ = ("name", "chunk_size", "top_k")
+    __slots__ = ("name", "payload", "chunk_size", "top_k")
     NAME_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     CHUNK_SIZE_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     name: str
+    payload: str
     chunk_size: int
     top_k: int
-    def __init__(self, name: _Optional[str] = ..., chunk_size: _Optional[int] = ..., top_k: _Optional[int] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., payload: _Optional[str] = ..., chunk_size: _Optional[int] = ..., top_k: _Optional[int] = ...) -> None: ...
 
 class BlobHeader(_message.Message):
     __slots__ = ("version", "kind", "run_id", "epoch", "round", "batch", "producer", "tier", "schema_hash", "codec", "tensors", "sections", "tokens", "loss", "payload_hash")
