@@ -17,10 +17,12 @@ from psyche_p2p.log import configure_logging
 _COMMANDS = {
     "keys": "psyche_p2p.cli.keys:keys",
     "run": "psyche_p2p.cli.run:run",
+    "bootstrap": "psyche_p2p.cli.bootstrap:bootstrap",
 }
 _SUMMARIES = {
     "keys": "Make and show a peer's identity.",
     "run": "Check, show and name a run's configuration.",
+    "bootstrap": "Run a peer that others find the network through.",
 }
 
 
