@@ -134,6 +134,16 @@ ENVELOPED: dict[type[Any], st.SearchStrategy[Any]] = {
     ),
 }
 STANDALONE: dict[type[Any], st.SearchStrategy[Any]] = {
+    wire.PeerRecord: st.builds(
+        wire.PeerRecord,
+        instance=large,
+        roles=tuples_of(st.sampled_from(wire.Role), 2),
+        tier=small,
+        addresses=tuples_of(texts),
+        bulk_addresses=tuples_of(texts),
+        certificate=st.binary(max_size=600),
+        certificate_signature=signatures,
+    ),
     bulk.BlobRequest: st.builds(bulk.BlobRequest, blob_hash=hashes),
     bulk.HaveRequest: st.builds(bulk.HaveRequest, blob_hashes=tuples_of(hashes)),
     bulk.HaveReply: st.builds(
@@ -161,16 +171,6 @@ STANDALONE: dict[type[Any], st.SearchStrategy[Any]] = {
         ),
     ),
     bulk.PushReply: st.builds(bulk.PushReply, accepted=small, ignored=small),
-    wire.PeerRecord: st.builds(
-        wire.PeerRecord,
-        instance=large,
-        roles=tuples_of(st.sampled_from(wire.Role), 2),
-        tier=small,
-        addresses=tuples_of(texts),
-        bulk_addresses=tuples_of(texts),
-        certificate=st.binary(max_size=600),
-        certificate_signature=signatures,
-    ),
     wire.Block: blocks,
     wire.Certificate: certificates,
     wire.DecidedBlock: st.builds(wire.DecidedBlock, block=blocks, certificate=certificates),

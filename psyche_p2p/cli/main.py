@@ -23,6 +23,7 @@ _COMMANDS = {
     "eval": "psyche_p2p.cli.evaluate:evaluate_checkpoint",
     "generate": "psyche_p2p.cli.generate:generate_text",
     "data": "psyche_p2p.cli.data:data",
+    "bootstrap": "psyche_p2p.cli.bootstrap:bootstrap",
 }
 _SUMMARIES = {
     "keys": "Make and show a peer's identity.",
@@ -33,6 +34,7 @@ _SUMMARIES = {
     "eval": "Measure a checkpoint's held-out loss at every tier.",
     "generate": "Continue a text with a checkpoint.",
     "data": "Show this machine's training data and compare it with others'.",
+    "bootstrap": "Run a peer that others find the network through.",
 }
 
 

@@ -123,16 +123,12 @@ class ControlSocket:
         """Publish to a topic. The network drops what is over 1 MiB without a word."""
         await self.ask(control.publish_request(topic, data))
 
-    async def subscribe(self, topic: str) -> AsyncIterator[control.GossipMessage]:
+    @asynccontextmanager
+    async def subscribe(self, topic: str) -> AsyncIterator[AsyncIterator[control.GossipMessage]]:
         """A topic's messages, our own included, until the daemon goes (Unavailable)."""
         async with self.session() as session:
             await session.ask(control.subscribe_request(topic))
-            frames = FrameDecoder(MAX_FRAME_BYTES)
-            while True:
-                for frame in frames.feed(await _read_some(session.reader)):
-                    message = _gossip_or_none(frame)
-                    if message is not None:
-                        yield message
+            yield _messages(session.reader)
 
     async def open_stream(self, peer: PeerId, protocols: Sequence[str]) -> Stream:
         """A stream to a peer, for the first of the protocols it speaks; the caller closes it."""
@@ -168,6 +164,15 @@ def daemon_gone() -> Unavailable:
     return Unavailable(
         "the libp2p daemon is not running", "it is started again by itself: try again in a moment"
     )
+
+
+async def _messages(reader: asyncio.StreamReader) -> AsyncIterator[control.GossipMessage]:
+    frames = FrameDecoder(MAX_FRAME_BYTES)
+    while True:
+        for frame in frames.feed(await _read_some(reader)):
+            message = _gossip_or_none(frame)
+            if message is not None:
+                yield message
 
 
 async def _read_some(reader: asyncio.StreamReader) -> bytes:

@@ -63,3 +63,10 @@ def kill(daemon: Daemon) -> None:
     process = daemon._process
     assert process is not None
     process.kill()
+
+
+def kill_for_good(daemon: Daemon) -> None:
+    """SIGKILL, and nobody to start it again."""
+    assert daemon._supervisor is not None
+    daemon._supervisor.cancel()
+    kill(daemon)

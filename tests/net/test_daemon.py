@@ -18,7 +18,7 @@ from psyche_p2p.identity import Identity
 from psyche_p2p.net.daemon import Daemon, DaemonConfig, DaemonDied, DaemonEvent, DaemonStarted
 from psyche_p2p.net.listen import reserve_ports
 from psyche_p2p.net.multiaddr import parse_multiaddr
-from tests.net.real import LOOPBACK, daemon_of, daemons, identity_of, kill, run, until
+from tests.net.real import LOOPBACK, daemon_of, daemons, identity_of, kill, run
 
 SHUTDOWN_S = 3.0
 
@@ -73,28 +73,26 @@ def test_what_waits_for_a_daemon_that_dies_fails_at_once() -> None:
         async with daemon_of("alice") as daemon:
             control, generation = daemon.control, daemon.generation
 
+            subscribed = asyncio.Event()
+
             async def listen() -> None:
-                async for _ in control.subscribe("topic"):
-                    pass
+                async with control.subscribe("topic") as messages:
+                    subscribed.set()
+                    async for _ in messages:
+                        pass
 
             silent = parse_multiaddr("/ip4/192.0.2.1/tcp/4001")  # nobody answers there
             waiting = [
                 asyncio.create_task(listen()),
                 asyncio.create_task(control.connect(identity_of("bob").peer_id, [silent])),
             ]
-            await until(lambda: _subscribes(daemon))
+            await subscribed.wait()
             kill(daemon)
             await daemon.stopped(generation)
             results = await asyncio.gather(*waiting, return_exceptions=True)
             assert [type(result) for result in results] == [Unavailable, Unavailable]
 
     run(test())
-
-
-async def _subscribes(daemon: Daemon) -> bool:
-    """Whether the daemon has got as far as serving requests that came after ours."""
-    await daemon.control.topic_peers("topic")
-    return True
 
 
 def test_it_dies_with_us() -> None:
