@@ -31,7 +31,7 @@ def test_a_blob_is_fetched_from_a_peer_behind_the_relay(tmp_path: Path) -> None:
                 hidden = RelayUser(HIDDEN.identity, RUN)
                 caller = RelayUser(CALLER.identity, RUN)
                 async with (
-                    RelayListener(hidden, address, host.ports[0]) as listener,
+                    RelayListener(hidden, address, host.server.ports[0]) as listener,
                     RelayDialer(caller, address, HIDDEN.peer) as dialer,
                     member_client(CALLER) as client,
                     member_client(REMOVED) as removed,

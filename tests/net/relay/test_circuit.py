@@ -32,7 +32,7 @@ def test_a_blob_is_fetched_over_libp2p_streams(tmp_path: Path) -> None:
             hidden = await stack.enter_async_context(daemon_of("hidden"))
             caller = await stack.enter_async_context(daemon_of("caller"))
             await caller.control.connect(hidden.peer_id, hidden.listen)
-            listener = CircuitListener(hidden.control, hidden.folder, host.ports[0])
+            listener = CircuitListener(hidden.control, hidden.folder, host.server.ports[0])
             await stack.enter_async_context(listener)
             dialer = CircuitDialer(caller.control, hidden.peer_id)
             await stack.enter_async_context(dialer)
