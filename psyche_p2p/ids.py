@@ -76,6 +76,18 @@ def public_key_from_peer_id(peer: PeerId) -> PublicKey:
     return PublicKey(raw[len(_PEER_ID_PREFIX) :])
 
 
+def peer_id_to_bytes(peer: PeerId) -> bytes:
+    """The multihash that a PeerId is the base58 of."""
+    return _PEER_ID_PREFIX + public_key_from_peer_id(peer)
+
+
+def peer_id_from_bytes(raw: bytes) -> PeerId:
+    """The PeerId of a multihash; ValueError for one that is not an Ed25519 peer's."""
+    if len(raw) != _PEER_ID_BYTES or not raw.startswith(_PEER_ID_PREFIX):
+        raise ValueError(f"not the id of an Ed25519 peer: {raw[:48].hex()}")
+    return peer_id_from_public_key(PublicKey(raw[len(_PEER_ID_PREFIX) :]))
+
+
 def short_id(value: str | bytes) -> str:
     """The part of an id a person compares: the end of a PeerId, the start of a hash."""
     return value.hex()[:10] if isinstance(value, bytes) else value[-8:]

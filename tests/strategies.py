@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from psyche_p2p import wire
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import BatchInterval, PeerId
+from psyche_p2p.wire import bulk, reachability, relay
 
 hashes = st.binary(min_size=32, max_size=32)
 signatures = st.binary(min_size=64, max_size=64)
@@ -133,6 +134,43 @@ ENVELOPED: dict[type[Any], st.SearchStrategy[Any]] = {
     ),
 }
 STANDALONE: dict[type[Any], st.SearchStrategy[Any]] = {
+    wire.PeerRecord: st.builds(
+        wire.PeerRecord,
+        instance=large,
+        roles=tuples_of(st.sampled_from(wire.Role), 2),
+        tier=small,
+        addresses=tuples_of(texts),
+        bulk_addresses=tuples_of(texts),
+        certificate=st.binary(max_size=600),
+        certificate_signature=signatures,
+    ),
+    bulk.BlobRequest: st.builds(bulk.BlobRequest, blob_hash=hashes),
+    bulk.HaveRequest: st.builds(bulk.HaveRequest, blob_hashes=tuples_of(hashes)),
+    bulk.HaveReply: st.builds(
+        bulk.HaveReply,
+        holdings=tuples_of(
+            st.builds(bulk.Holding, chunk_count=small, chunks=st.binary(max_size=20))
+        ),
+    ),
+    bulk.ChunkRequest: st.builds(
+        bulk.ChunkRequest,
+        blob_hash=hashes,
+        ranges=tuples_of(st.builds(bulk.ChunkRange, first=small, count=small)),
+    ),
+    bulk.LogRequest: st.builds(bulk.LogRequest, first_height=large, count=small),
+    bulk.PullRequest: st.builds(
+        bulk.PullRequest,
+        sets=tuples_of(
+            st.builds(
+                bulk.StatementSet,
+                topic=st.sampled_from(bulk.Topic),
+                epoch=large,
+                index=large,
+                ids=tuples_of(hashes),
+            )
+        ),
+    ),
+    bulk.PushReply: st.builds(bulk.PushReply, accepted=small, ignored=small),
     wire.Block: blocks,
     wire.Certificate: certificates,
     wire.DecidedBlock: st.builds(wire.DecidedBlock, block=blocks, certificate=certificates),
@@ -164,6 +202,37 @@ STANDALONE: dict[type[Any], st.SearchStrategy[Any]] = {
         tokens=large,
         loss=st.floats(allow_nan=False, allow_infinity=False),
         payload_hash=hashes,
+    ),
+    relay.RelayHello: st.builds(relay.RelayHello, relay=peers, challenge=hashes),
+    relay.RelayTicket: st.builds(
+        relay.RelayTicket,
+        run_id=hashes,
+        peer=peers,
+        relay=peers,
+        challenge=hashes,
+        purpose=st.sampled_from(relay.RelayPurpose),
+        target=st.none() | peers,
+        call=st.none() | hashes,
+        life_s=small,
+    ),
+    relay.SignedRelayTicket: st.builds(
+        relay.SignedRelayTicket, ticket=st.binary(max_size=300), signature=signatures
+    ),
+    relay.RelayAnswer: st.builds(relay.RelayAnswer, code=st.sampled_from(relay.RelayCode)),
+    relay.RelayCall: st.builds(relay.RelayCall, call=hashes, caller=peers),
+    reachability.DialBackRequest: st.builds(
+        reachability.DialBackRequest, tls_fingerprint=hashes, ports=tuples_of(small)
+    ),
+    reachability.DialBackReport: st.builds(
+        reachability.DialBackReport,
+        observed_host=texts,
+        outcomes=tuples_of(
+            st.builds(
+                reachability.PortOutcome,
+                port=small,
+                outcome=st.sampled_from(reachability.DialOutcome),
+            )
+        ),
     ),
 }
 enveloped = st.one_of(list(ENVELOPED.values()))

@@ -24,6 +24,8 @@ _COMMANDS = {
     "schema-diff": "psyche_p2p.cli.schema:schema_diff",
     "eval": "psyche_p2p.cli.evaluate:evaluate_checkpoint",
     "generate": "psyche_p2p.cli.generate:generate_text",
+    "data": "psyche_p2p.cli.data:data",
+    "bootstrap": "psyche_p2p.cli.bootstrap:bootstrap",
 }
 _SUMMARIES = {
     "inspect-blob": "Show what is in a blob, and whether it is valid.",
@@ -35,6 +37,8 @@ _SUMMARIES = {
     "schema-diff": "Say which field of two models differs.",
     "eval": "Measure a checkpoint's held-out loss at every tier.",
     "generate": "Continue a text with a checkpoint.",
+    "data": "Show this machine's training data and compare it with others'.",
+    "bootstrap": "Run a peer that others find the network through.",
 }
 
 

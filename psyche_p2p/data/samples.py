@@ -39,13 +39,21 @@ class SampleSource(Protocol):
     def heldout_samples(self, start: int, count: int) -> Samples: ...
 
 
+class TokenSequence(Protocol):
+    """Tokens in a row: an array, or files that are read as one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, span: slice, /) -> npt.NDArray[np.integer]: ...
+
+
 class TokenSamples:
-    """Samples of tokens in memory or in a mapped file."""
+    """Samples of tokens in memory or in mapped files."""
 
     def __init__(
         self,
         manifest: Manifest,
-        tokens: npt.NDArray[np.integer],
+        tokens: TokenSequence,
         sequence_length: int,
         shuffle_seed: int,
         heldout_fraction: float,

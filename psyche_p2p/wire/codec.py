@@ -14,14 +14,18 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import DecodeError
 
 from psyche_p2p.errors import WireCode, WireError
-from psyche_p2p.wire import commands, messages, records
+from psyche_p2p.wire import bulk, commands, messages, reachability, records, relay
 from psyche_p2p.wire.fields import MessageConverter
 from psyche_p2p.wire.generated import (
     anti_entropy_pb2,
     blob_pb2,
+    bulk_pb2,
     consensus_pb2,
     coordinator_pb2,
+    discovery_pb2,
     membership_pb2,
+    reachability_pb2,
+    relay_pb2,
     round_pb2,
 )
 
@@ -71,6 +75,7 @@ _SPECS: dict[type[Any], _Spec] = {
         (coordinator_pb2.DESCRIPTOR, commands.Command, COMMAND_BYTES + KIB),
         *((coordinator_pb2.DESCRIPTOR, command, COMMAND_BYTES) for command in COMMANDS),
         (coordinator_pb2.DESCRIPTOR, records.StateRecord, 256 * MIB),
+        (discovery_pb2.DESCRIPTOR, messages.PeerRecord, 4 * KIB),
         (consensus_pb2.DESCRIPTOR, messages.Block, GOSSIP_BODY_BYTES - KIB),
         (consensus_pb2.DESCRIPTOR, messages.Proposal, GOSSIP_BODY_BYTES),
         (consensus_pb2.DESCRIPTOR, messages.Vote, KIB),
@@ -80,6 +85,20 @@ _SPECS: dict[type[Any], _Spec] = {
         (blob_pb2.DESCRIPTOR, messages.BlobHeader, 256 * KIB),
         (blob_pb2.DESCRIPTOR, messages.ChunkManifest, MIB),
         (anti_entropy_pb2.DESCRIPTOR, messages.AntiEntropyDigest, GOSSIP_BODY_BYTES),
+        (bulk_pb2.DESCRIPTOR, bulk.BlobRequest, KIB),
+        (bulk_pb2.DESCRIPTOR, bulk.HaveRequest, 64 * KIB),
+        (bulk_pb2.DESCRIPTOR, bulk.HaveReply, MIB),
+        (bulk_pb2.DESCRIPTOR, bulk.ChunkRequest, 4 * KIB),
+        (bulk_pb2.DESCRIPTOR, bulk.LogRequest, KIB),
+        (bulk_pb2.DESCRIPTOR, bulk.PullRequest, 256 * KIB),
+        (bulk_pb2.DESCRIPTOR, bulk.PushReply, KIB),
+        (relay_pb2.DESCRIPTOR, relay.RelayHello, KIB),
+        (relay_pb2.DESCRIPTOR, relay.RelayTicket, KIB),
+        (relay_pb2.DESCRIPTOR, relay.SignedRelayTicket, KIB),
+        (relay_pb2.DESCRIPTOR, relay.RelayAnswer, KIB),
+        (relay_pb2.DESCRIPTOR, relay.RelayCall, KIB),
+        (reachability_pb2.DESCRIPTOR, reachability.DialBackRequest, KIB),
+        (reachability_pb2.DESCRIPTOR, reachability.DialBackReport, KIB),
     )
 }
 

@@ -165,6 +165,19 @@ class OwnerOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerRecord:
+    """What a peer publishes about itself in the DHT."""
+
+    instance: int
+    roles: tuple[Role, ...]
+    tier: Tier
+    addresses: tuple[str, ...]
+    bulk_addresses: tuple[str, ...]
+    certificate: bytes
+    certificate_signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Where a peer stands."""
 

@@ -1,0 +1,33 @@
+"""Ends a command that runs until it is told to stop, so that everything is shut down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+async def until_told_to_stop(work: Coroutine[Any, Any, None]) -> None:
+    """Do some work until it ends, or until SIGINT (Ctrl-C) or SIGTERM cancels it."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(work)
+    is_told = False
+
+    def stop() -> None:
+        nonlocal is_told
+        is_told = True
+        task.cancel()
+
+    for number in _NUMBERS:
+        loop.add_signal_handler(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not is_told:
+            raise
+    finally:
+        for number in _NUMBERS:
+            loop.remove_signal_handler(number)

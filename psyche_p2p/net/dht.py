@@ -1,0 +1,124 @@
+"""hivemind's Kademlia over our daemon: the one place that knows hivemind.
+
+Importing it imports torch (hivemind does), of which nothing is used. hivemind does not notice that
+a daemon has died and waits for ever; here everything is abandoned when that happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import warnings
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from psyche_p2p.errors import Unavailable
+from psyche_p2p.ids import PeerId
+from psyche_p2p.net.control import daemon_gone
+from psyche_p2p.net.records import RecordValidator
+
+with warnings.catch_warnings():  # what it and its dependencies deprecate is not ours to mend
+    warnings.simplefilter("ignore")
+    from hivemind.dht.node import DHTNode
+    from hivemind.p2p import P2P, PeerID
+    from hivemind.proto import dht_pb2
+    from hivemind.utils.logging import use_hivemind_log_handler
+    from hivemind.utils.multiaddr import Multiaddr as HivemindMultiaddr
+
+CALL_TIMEOUT_S = 15.0
+RPC_TIMEOUT_S = 3.0
+_NEVER_SUFFICIENT = math.nan
+T = TypeVar("T")
+
+
+class Dht:
+    """One node of the DHT; lives as long as one daemon does."""
+
+    def __init__(self, node: Any, p2p: Any) -> None:
+        self._node = node
+        self._p2p = p2p
+        self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @classmethod
+    async def start(cls, control_socket: Path, validator: RecordValidator) -> Dht:
+        """Become a node over the daemon behind a control socket; knows nobody yet."""
+        use_hivemind_log_handler("nowhere")  # our own lines say what matters
+        address = HivemindMultiaddr(f"/unix{control_socket}")
+        try:
+            p2p = await asyncio.wait_for(P2P.replicate(address), CALL_TIMEOUT_S)
+            node = await asyncio.wait_for(
+                DHTNode.create(
+                    p2p=p2p,
+                    record_validator=validator,
+                    wait_timeout=RPC_TIMEOUT_S,
+                    cache_locally=False,
+                    cache_nearest=0,
+                    cache_on_store=False,
+                    cache_refresh_before_expiry=0,
+                    reuse_get_requests=False,
+                ),
+                CALL_TIMEOUT_S,
+            )
+        except (OSError, EOFError, asyncio.TimeoutError) as error:
+            raise daemon_gone() from error
+        return cls(node, p2p)
+
+    async def meet(self, peer: PeerId) -> float:
+        """Learn of a connected peer, and it of us; its clock in seconds. Unavailable if silent."""
+        return await self._unless_gone(self._meet(PeerID.from_base58(peer)))
+
+    async def _meet(self, peer: Any) -> float:
+        protocol = self._node.protocol
+        request = dht_pb2.PingRequest(peer=protocol.node_info, validate=False)
+        try:
+            answer = await protocol.get_stub(peer).rpc_ping(request, timeout=RPC_TIMEOUT_S)
+        except Exception as error:  # its many kinds all mean no answer
+            raise Unavailable(f"peer {peer} is not in the DHT") from error
+        await protocol.call_ping(peer)
+        return float(answer.dht_time)
+
+    async def explore(self) -> None:
+        """Meet the nodes nearest to us, so that others find us and hand us what we should keep."""
+        await self._unless_gone(self._node.find_nearest_nodes([self._node.node_id]))
+
+    async def store(self, key: str, subkey: bytes, value: bytes, expires_at_s: float) -> bool:
+        """Write an entry; False if a later one is there already or nobody takes it."""
+        stored = self._node.store(key, value, expiration_time=expires_at_s, subkey=subkey)
+        return bool(await self._unless_gone(stored))
+
+    async def get(self, key: str) -> dict[bytes, tuple[bytes, float]]:
+        """Every live entry under a key: subkey to (value, expiry)."""
+        # Not `latest`: that search ends with the first node that claims an infinite expiry.
+        search = self._node.get_many([key], sufficient_expiration_time=_NEVER_SUFFICIENT)
+        found = (await self._unless_gone(search))[key]
+        entries = found.value if found is not None and isinstance(found.value, dict) else {}
+        return {subkey: (entry.value, entry.expiration_time) for subkey, entry in entries.items()}
+
+    def abandon(self) -> None:
+        """End everything that runs: the daemon has died, or is about to be stopped."""
+        if not self._gone.done():
+            self._gone.set_result(None)
+        self._node.is_alive = False
+        control = self._p2p._client.control
+        for call in list(control._pending_calls.values()):
+            if not call.done():
+                call.set_exception(ConnectionError("the daemon is gone"))
+        control.call_unary_handler = _refuse  # what hivemind still has in the air ends as well
+        control.close()
+
+    async def _unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result, or Unavailable at once when the daemon goes."""
+        task = asyncio.ensure_future(work)
+        try:
+            waited: set[asyncio.Future[Any]] = {task, self._gone}
+            await asyncio.wait(waited, timeout=CALL_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise daemon_gone() if self._gone.done() else Unavailable("the DHT is silent")
+            return task.result()
+        finally:
+            task.cancel()
+
+
+async def _refuse(*_: object) -> bytes:
+    raise ConnectionError("the daemon is gone")

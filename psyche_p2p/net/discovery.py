@@ -1,0 +1,291 @@
+"""Who is in which run, and where: our records in the DHT, and everyone else's.
+
+Kept up as long as it lives: records are written again at a third of their life, a restarted daemon
+gets its DHT node, its connections and its records back, and bootstrap peers that were out of reach
+are tried again, so that two swarms that formed apart become one as soon as they can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from typing_extensions import Self
+
+from psyche_p2p.clock import Clock, SystemClock
+from psyche_p2p.errors import ConfigError, PsycheError, RemoteError, ResourceError, Unavailable
+from psyche_p2p.hashing import hash_parts
+from psyche_p2p.ids import PeerId, RunId, public_key_from_peer_id, short_id
+from psyche_p2p.log import get_logger
+from psyche_p2p.net.bootstrap import Attempt, none_reached, require_clock, try_addresses
+from psyche_p2p.net.control import ControlSocket, daemon_gone
+from psyche_p2p.net.daemon import Daemon
+from psyche_p2p.net.dht import Dht
+from psyche_p2p.net.greeting import is_libp2p_at
+from psyche_p2p.net.multiaddr import Multiaddr
+from psyche_p2p.net.records import (
+    MAX_RECORD_LIFE_S,
+    FoundPeer,
+    RecordValidator,
+    found_peer,
+    owner_of,
+    run_key,
+    subkey_of,
+)
+from psyche_p2p.wire import PeerRecord, encode
+
+JOIN_PATIENCE_S = 10.0
+LOOK_AROUND_S = 5.0
+"""How often bootstrap peers and neighbours that are not connected are tried."""
+NEIGHBOURS = 12
+_FIRST_BACKOFF_S = 0.25
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmReached:
+    """Connected to bootstrap peers that were out of reach before."""
+
+    peers: tuple[PeerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClockDisagrees:
+    """The swarm's clock is so far ahead of ours (behind, if negative)."""
+
+    offset_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityShared:
+    """Another process publishes records under our identity."""
+
+    run_id: RunId
+
+
+DiscoveryEvent = SwarmReached | ClockDisagrees | IdentityShared
+
+
+@dataclass(frozen=True, slots=True)
+class _Announcement:
+    record: PeerRecord
+    life_s: float
+
+
+class Discovery:
+    """Our place in the DHT, inside `async with`."""
+
+    def __init__(
+        self,
+        daemon: Daemon,
+        bootstrap: Sequence[Multiaddr] = (),
+        *,
+        clock: Clock | None = None,
+        on_event: Callable[[DiscoveryEvent], None] | None = None,
+        look_around_s: float = LOOK_AROUND_S,
+    ) -> None:
+        self._daemon = daemon
+        self._bootstrap = tuple(a for a in bootstrap if a.peer != daemon.peer_id)
+        self._is_seed = len(self._bootstrap) < len(bootstrap) or not bootstrap
+        self._clock = clock or SystemClock()
+        self._on_event = on_event
+        self._look_around_s = look_around_s
+        self._validator = RecordValidator(daemon.config.identity, self._clock)
+        self._announcements: dict[RunId, _Announcement] = {}
+        self._due_at: dict[RunId, float] = {}
+        self._dht: Dht | None = None
+        self._changed = asyncio.Condition()
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Enter the swarm: a bootstrap peer must be reached, and clocks must agree.
+
+        A peer that is in its own bootstrap list is a seed: it may be the first.
+        """
+        self._dht = await Dht.start(self._daemon.control.path, self._validator)
+        try:
+            if self._bootstrap:  # else we are the first
+                attempt = await self._join_patiently(self._dht)
+                require_clock(attempt)
+                await self._dht.explore()
+        except BaseException:
+            self._dht.abandon()
+            raise
+        self._keeper = asyncio.create_task(self._keep(), name="discovery-keeper")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._dht is not None:
+            self._dht.abandon()
+
+    async def own_addresses(self) -> tuple[str, ...]:
+        """Where the daemon believes it can be reached, for a record."""
+        _, addresses = await self._daemon.control.identify()
+        return tuple(str(address) for address in addresses)
+
+    async def announce(self, run_id: RunId, record: PeerRecord, life_s: float) -> None:
+        """Publish our record of a run, now and until further notice.
+
+        ResourceError if another process with our identity is already in the run.
+        """
+        await self._require_identity_free(run_id, record)
+        self._announcements[run_id] = _Announcement(record, min(life_s, MAX_RECORD_LIFE_S))
+        await self._publish(run_id)
+
+    async def lookup(self, run_id: RunId) -> dict[PeerId, FoundPeer]:
+        """Everyone who is in a run, ourselves included once we have announced it."""
+        found = {}
+        for subkey, (value, expires_at_s) in (
+            await self._require_dht().get(run_key(run_id))
+        ).items():
+            peer = owner_of(subkey)
+            if peer is None or not isinstance(value, bytes):
+                continue
+            with suppress(RemoteError):
+                found[peer] = found_peer(peer, value, expires_at_s)
+        return found
+
+    def _require_dht(self) -> Dht:
+        if self._dht is None:
+            raise daemon_gone()
+        return self._dht
+
+    async def _join_patiently(self, dht: Dht) -> Attempt:
+        """Try all bootstrap addresses, again and again until one works or patience ends."""
+        clock = asyncio.get_running_loop().time
+        deadline, backoff_s = clock() + JOIN_PATIENCE_S, _FIRST_BACKOFF_S
+        # libp2p names the true cause once, and for 5 s after that only says that it waits
+        failures: tuple[PsycheError, ...] = ()
+        while True:
+            attempt = await try_addresses(self._daemon.control, dht, self._bootstrap, self._clock)
+            if attempt.reached:
+                return attempt
+            if self._is_seed:
+                return attempt
+            failures = failures or attempt.failures
+            is_hopeless = all(isinstance(f, ConfigError) for f in failures)
+            if is_hopeless or clock() + backoff_s > deadline:
+                raise none_reached(failures)
+            await asyncio.sleep(backoff_s)
+            backoff_s *= 2
+
+    async def _keep(self) -> None:
+        """Serve one generation of the daemon after the other."""
+        generation = self._daemon.generation
+        while True:
+            stopped = asyncio.create_task(self._daemon.stopped(generation))
+            upkeep = asyncio.create_task(self._keep_up())
+            try:
+                await asyncio.wait({stopped, upkeep}, return_when=asyncio.FIRST_COMPLETED)
+                if upkeep.done():
+                    upkeep.result()  # a bug: it never ends by itself
+            finally:
+                stopped.cancel()
+                upkeep.cancel()
+                await asyncio.gather(stopped, upkeep, return_exceptions=True)
+            generation = await self._begin_again(generation)
+
+    async def _begin_again(self, generation: int) -> int:
+        """Replace the node of a dead daemon by one over its successor."""
+        if self._dht is not None:
+            self._dht.abandon()
+            self._dht = None
+        while self._dht is None:
+            generation = await self._daemon.running(generation)
+            with suppress(Unavailable):
+                self._dht = await Dht.start(self._daemon.control.path, self._validator)
+        self._due_at = dict.fromkeys(self._announcements, 0.0)
+        return generation
+
+    async def _keep_up(self) -> None:
+        """Look around and refresh records, until the daemon dies."""
+        while True:
+            try:
+                await self._look_around()
+                for run_id in list(self._announcements):
+                    await self._refresh(run_id)
+            except PsycheError as error:
+                _log.debug("discovery will try again", cause=str(error))
+            await asyncio.sleep(self._pause_s())
+
+    def _pause_s(self) -> float:
+        now = self._clock.monotonic_s()
+        due_in = [due_at - now for due_at in self._due_at.values()]
+        return max(0.1, min([self._look_around_s, *due_in]))
+
+    async def _look_around(self) -> None:
+        """Reach bootstrap peers that are not connected; make two swarms one if it worked."""
+        control, dht = self._daemon.control, self._require_dht()
+        connected = await control.connected_peers()
+        missing = [address for address in self._bootstrap if address.peer not in connected]
+        if not missing:
+            return
+        attempt = await try_addresses(control, dht, missing, self._clock)
+        if attempt.reached:
+            await dht.explore()
+            self._due_at = dict.fromkeys(self._announcements, 0.0)
+            self._emit(SwarmReached(attempt.reached))
+        try:
+            require_clock(attempt)
+        except ResourceError as error:
+            _log.error("the clock is wrong", cause=str(error))
+            self._emit(ClockDisagrees(attempt.clock_offset_s))
+
+    async def _refresh(self, run_id: RunId) -> None:
+        found = await self.lookup(run_id)
+        await self._connect_neighbours(found)
+        ours = found.get(self._daemon.peer_id)
+        if ours and ours.record.instance != self._announcements[run_id].record.instance:
+            _log.error("another process uses this identity", peer=self._daemon.peer_id)
+            self._emit(IdentityShared(run_id))
+        if self._clock.monotonic_s() >= self._due_at.get(run_id, 0.0) or ours is None:
+            await self._publish(run_id)
+
+    async def _publish(self, run_id: RunId) -> None:
+        announcement, dht = self._announcements[run_id], self._require_dht()
+        expires_at_s = self._clock.time_ms() / 1000 + announcement.life_s
+        value = encode(announcement.record)
+        subkey = subkey_of(self._daemon.peer_id)
+        if not await dht.store(run_key(run_id), subkey, value, expires_at_s):
+            raise Unavailable("no peer took our record", "it is published again by itself")
+        self._due_at[run_id] = self._clock.monotonic_s() + announcement.life_s / 3
+
+    async def _connect_neighbours(self, found: dict[PeerId, FoundPeer]) -> None:
+        """Connect to some peers of the run, so that its gossip is one mesh."""
+        control = self._daemon.control
+        connected = await control.connected_peers()
+        own_key = public_key_from_peer_id(self._daemon.peer_id)
+        others = sorted(
+            (peer for peer in found if peer != self._daemon.peer_id),
+            key=lambda peer: hash_parts("neighbour", own_key, public_key_from_peer_id(peer)),
+        )
+        wanted = [found[peer] for peer in others[:NEIGHBOURS] if peer not in connected]
+        await asyncio.gather(*(_try_to_connect(control, neighbour) for neighbour in wanted))
+
+    async def _require_identity_free(self, run_id: RunId, record: PeerRecord) -> None:
+        ours = (await self.lookup(run_id)).get(self._daemon.peer_id)
+        if ours is None or ours.record.instance == record.instance:
+            return
+        ports_here = {address.port for address in self._daemon.listen}
+        for address in ours.addresses:
+            if address.port not in ports_here and await is_libp2p_at(address):
+                raise ResourceError(
+                    f"the identity {self._daemon.peer_id} is in use by the peer at {address}",
+                    "stop that peer, or make another key with: psyche-peer keys new --out FILE",
+                )
+
+    def _emit(self, event: DiscoveryEvent) -> None:
+        if self._on_event is not None:
+            self._on_event(event)
+
+
+async def _try_to_connect(control: ControlSocket, found: FoundPeer) -> None:
+    try:
+        await control.connect(found.peer, found.addresses)
+    except PsycheError as error:
+        _log.debug("a neighbour is out of reach", peer=short_id(found.peer), cause=error.cause)

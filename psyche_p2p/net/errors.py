@@ -1,0 +1,48 @@
+"""Why a call on the bulk plane failed, and the one place where gRPC's errors become ours."""
+
+from __future__ import annotations
+
+import grpc
+
+from psyche_p2p.errors import PsycheError, RemoteError, Unavailable
+
+
+class Unreachable(Unavailable):
+    """No connection, a broken one, or one on which nothing moves."""
+
+
+class Busy(Unavailable):
+    """The peer has no place for this call now."""
+
+
+class NotHeld(Unavailable):
+    """The peer does not have what was asked for."""
+
+
+class NotAdmitted(RemoteError):
+    """The peer does not serve us."""
+
+
+class Misbehaviour(RemoteError):
+    """The peer sent what no honest peer sends."""
+
+
+_TOO_LARGE = "larger than max"
+
+
+def from_rpc_error(peer: str, error: grpc.aio.AioRpcError) -> PsycheError:
+    """What a failed call means for the caller."""
+    code, details = error.code(), (error.details() or "")[:200]
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        # gRPC reports with this code both a refusal and a message we would not take.
+        kind = Misbehaviour if _TOO_LARGE in details else Busy
+        return kind(f"peer {peer}: {details}")
+    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return NotAdmitted(f"peer {peer} refused us: {details}", "check that we are a member")
+    if code is grpc.StatusCode.NOT_FOUND:
+        return NotHeld(f"peer {peer}: {details}")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return NotAdmitted(f"peer {peer} does not offer this", "update the older of the two peers")
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
+        return RemoteError(f"peer {peer} did not accept our request: {details}")
+    return Unreachable(f"peer {peer} cannot be reached: {code.name.lower()}: {details}")

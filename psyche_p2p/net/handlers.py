@@ -1,0 +1,122 @@
+"""What every call on the server passes: admission, limits, deadlines, and our errors as codes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+
+from psyche_p2p.clock import Clock
+from psyche_p2p.errors import PsycheError, StorageError, WireError
+from psyche_p2p.log import get_logger
+from psyche_p2p.net.callers import Caller, Gate, NotTrusted
+from psyche_p2p.net.errors import NotHeld
+from psyche_p2p.net.limits import Turnstile
+
+_log = get_logger(__name__)
+ItemT = TypeVar("ItemT")
+Answer = Callable[["Call", bytes], Awaitable[bytes]]
+Stream = Callable[["Call", bytes], Awaitable[None]]
+Intake = Callable[["Call"], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call being served."""
+
+    caller: Caller
+    context: Any
+    gate: Gate
+    turnstile: Turnstile
+    clock: Clock
+
+    async def send(self, data: bytes) -> None:
+        """Send one message within the caller's bandwidth, once it has taken those before."""
+        self.gate.require_still(self.caller)
+        now = self.clock.monotonic_s()
+        wait_s = self.turnstile.spend_bytes(self.caller.key, len(data), now)
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        await self._in_time(self.context.write(data))
+
+    async def received(self) -> AsyncIterator[bytes]:
+        """The messages of the caller's stream, which must not pause for long."""
+        while True:
+            message = await self._in_time(self.context.read())
+            if message is grpc.aio.EOF:
+                return
+            self.gate.require_still(self.caller)
+            yield message
+
+    async def _in_time(self, action: Awaitable[ItemT]) -> ItemT:
+        return await asyncio.wait_for(action, self.turnstile.limits.stall_s)
+
+
+class CallWrapper:
+    """Makes gRPC handlers of methods that know callers and our errors, and nothing of gRPC."""
+
+    def __init__(self, gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        self._gate = gate
+        self._turnstile = turnstile
+        self._clock = clock
+
+    def unary(self, answer: Answer) -> grpc.RpcMethodHandler:
+        """A request and its reply."""
+
+        async def handle(request: bytes, context: Any) -> bytes | None:
+            return await self._serve(context, lambda call: answer(call, request))
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def stream(self, produce: Stream) -> grpc.RpcMethodHandler:
+        """A request and a stream of messages."""
+
+        async def handle(request: bytes, context: Any) -> None:
+            await self._serve(context, lambda call: produce(call, request))
+
+        return grpc.unary_stream_rpc_method_handler(handle)
+
+    def intake(self, consume: Intake) -> grpc.RpcMethodHandler:
+        """A stream of messages and a reply."""
+
+        async def handle(_: Any, context: Any) -> bytes | None:
+            return await self._serve(context, consume)
+
+        return grpc.stream_unary_rpc_method_handler(handle)
+
+    async def _serve(self, context: Any, run: Callable[[Call], Awaitable[ItemT]]) -> ItemT | None:
+        try:
+            with self._admitted(context) as call:
+                return await asyncio.wait_for(run(call), self._turnstile.limits.max_call_s)
+        except (PsycheError, asyncio.TimeoutError) as error:
+            code = status_code(error)
+            _log.debug("call refused", code=code.name, cause=str(error))
+            await context.abort(code, str(error) or "too slow")
+        return None
+
+    @contextmanager
+    def _admitted(self, context: Any) -> Iterator[Call]:
+        caller = self._gate.admit(context)
+        with self._turnstile.enter(caller.key, self._clock.monotonic_s()):
+            yield Call(caller, context, self._gate, self._turnstile, self._clock)
+
+
+def status_code(error: PsycheError | asyncio.TimeoutError) -> grpc.StatusCode:
+    """Which gRPC code says the same as one of our errors."""
+    match error:
+        case NotTrusted():
+            return grpc.StatusCode.PERMISSION_DENIED
+        case NotHeld():
+            return grpc.StatusCode.NOT_FOUND
+        case WireError():
+            return grpc.StatusCode.INVALID_ARGUMENT
+        case StorageError():
+            return grpc.StatusCode.UNAVAILABLE
+        case asyncio.TimeoutError():
+            return grpc.StatusCode.DEADLINE_EXCEEDED
+        case _:
+            return grpc.StatusCode.RESOURCE_EXHAUSTED

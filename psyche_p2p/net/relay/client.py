@@ -1,0 +1,233 @@
+"""The two ends of a circuit: a peer that others reach through a relay, and one that reaches it.
+
+Both join the circuit to a plain loopback port, so that whatever speaks TLS over TCP works through
+it unchanged and the relay sees nothing but ciphertext.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from typing import TypeVar
+
+from typing_extensions import Self
+
+from psyche_p2p.errors import PsycheError, RemoteError, Unavailable, WireError
+from psyche_p2p.identity import Identity
+from psyche_p2p.ids import BlobHash, PeerId, RunId
+from psyche_p2p.log import get_logger
+from psyche_p2p.net.relay.address import RelayAddress
+from psyche_p2p.net.relay.splice import splice
+from psyche_p2p.net.relay.ticket import sign_ticket
+from psyche_p2p.net.sockets import connect_tcp, listen_tcp, prepare, receive_frame
+from psyche_p2p.wire.codec import decode, max_encoded_bytes
+from psyche_p2p.wire.framing import encode_frame
+from psyche_p2p.wire.relay import (
+    RelayAnswer,
+    RelayCall,
+    RelayCode,
+    RelayHello,
+    RelayPurpose,
+    RelayTicket,
+)
+
+CONNECT_S = 10.0
+ANSWER_S = 30.0
+LISTEN_LIFE_S = 3600
+CIRCUIT_LIFE_S = 3600
+FIRST_BACKOFF_S = 0.2
+LONGEST_BACKOFF_S = 30.0
+MAX_CIRCUITS = 16
+_LOOPBACK = "127.0.0.1"
+_REFUSALS = {
+    RelayCode.BAD_TICKET: ("did not accept our ticket", "update the older of the two peers"),
+    RelayCode.NOT_A_MEMBER: ("does not know us as a member", "wait until we are admitted"),
+    RelayCode.NOT_LISTENING: ("does not know the peer we want", "try another relay"),
+    RelayCode.BUSY: ("has no place for us", "try another relay, or later"),
+    RelayCode.NO_ANSWER: ("got no answer from the peer we want", "try later"),
+}
+MessageT = TypeVar("MessageT")
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RelayUser:
+    """A member of a run, as it presents itself to relays."""
+
+    identity: Identity
+    run_id: RunId
+
+    async def open_circuit(self, relay: RelayAddress, target: PeerId) -> socket.socket:
+        """A connection to another member through a relay."""
+        return await self.ask(relay, RelayPurpose.DIAL, CIRCUIT_LIFE_S, target=target)
+
+    async def ask(
+        self,
+        relay: RelayAddress,
+        purpose: RelayPurpose,
+        life_s: int,
+        *,
+        target: PeerId | None = None,
+        call: BlobHash | None = None,
+    ) -> socket.socket:
+        """The connection on which the relay granted this; Unavailable or RemoteError otherwise."""
+        connection = await connect_tcp(relay.host, relay.port, CONNECT_S)
+        try:
+            hello = await _receive(connection, RelayHello)
+            _require_same(relay, hello)
+            ticket = RelayTicket(
+                run_id=self.run_id,
+                peer=self.identity.peer_id,
+                relay=relay.peer,
+                challenge=hello.challenge,
+                purpose=purpose,
+                target=target,
+                call=call,
+                life_s=life_s,
+            )
+            await _send(connection, sign_ticket(ticket, self.identity))
+            _require_ok(relay, await _receive(connection, RelayAnswer))
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, (OSError, WireError, asyncio.TimeoutError)):
+                raise Unavailable(f"{relay} broke off: {str(error) or 'no answer'}") from error
+            raise
+        return connection
+
+
+class RelayListener:
+    """Keeps a peer reachable through a relay, inside `async with`: circuits end at a local port."""
+
+    def __init__(self, user: RelayUser, relay: RelayAddress, local_port: int) -> None:
+        self.is_listening = asyncio.Event()
+        self._user = user
+        self._relay = relay
+        self._local_port = local_port
+        self._listening: asyncio.Task[None] | None = None
+        self._circuits: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._listening = asyncio.create_task(self._listen(), name="relay-listener")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await _end_all({task for task in (self._listening,) if task is not None} | self._circuits)
+
+    async def _listen(self) -> None:
+        """Register again whenever the registration ends, ever more patiently while it fails."""
+        backoff_s = FIRST_BACKOFF_S
+        while True:
+            try:
+                with await self._user.ask(
+                    self._relay, RelayPurpose.LISTEN, LISTEN_LIFE_S
+                ) as connection:
+                    self.is_listening.set()
+                    backoff_s = FIRST_BACKOFF_S
+                    await self._answer_calls(connection)
+            except (PsycheError, OSError) as error:
+                _log.warning("no relay", relay=str(self._relay), cause=str(error))
+            self.is_listening.clear()
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+
+    async def _answer_calls(self, connection: socket.socket) -> None:
+        max_bytes = max_encoded_bytes(RelayCall)
+        while True:
+            call = decode(RelayCall, await receive_frame(connection, max_bytes))
+            if len(self._circuits) < MAX_CIRCUITS:
+                task = asyncio.create_task(self._answer(call))
+                self._circuits.add(task)
+                task.add_done_callback(self._circuits.discard)
+
+    async def _answer(self, call: RelayCall) -> None:
+        try:
+            with (
+                await connect_tcp(_LOOPBACK, self._local_port, CONNECT_S) as local,
+                await self._user.ask(
+                    self._relay, RelayPurpose.ACCEPT, CIRCUIT_LIFE_S, call=call.call
+                ) as circuit,
+            ):
+                await splice(local, circuit, _at_once)
+        except (PsycheError, OSError) as error:
+            _log.info("a relayed circuit failed", caller=call.caller, cause=str(error))
+
+
+class RelayDialer:
+    """A local port whose every connection goes to one member through a relay."""
+
+    def __init__(self, user: RelayUser, relay: RelayAddress, target: PeerId) -> None:
+        self._user = user
+        self._relay = relay
+        self._target = target
+        self._socket: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._circuits: set[asyncio.Task[None]] = set()
+
+    @property
+    def port(self) -> int:
+        """Where to connect, on the loopback."""
+        assert self._socket is not None, "the dialer has not been started"
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    async def __aenter__(self) -> Self:
+        self._socket = listen_tcp(_LOOPBACK, 0)
+        self._accepting = asyncio.create_task(self._accept(self._socket), name="relay-dialer")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await _end_all({task for task in (self._accepting,) if task is not None} | self._circuits)
+        if self._socket is not None:
+            self._socket.close()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            local, _ = await loop.sock_accept(listener)
+            if len(self._circuits) >= MAX_CIRCUITS:
+                local.close()
+                continue
+            task = asyncio.create_task(self._dial(local))
+            self._circuits.add(task)
+            task.add_done_callback(self._circuits.discard)
+
+    async def _dial(self, local: socket.socket) -> None:
+        prepare(local)
+        try:
+            with local, await self._user.open_circuit(self._relay, self._target) as circuit:
+                await splice(local, circuit, _at_once)
+        except (PsycheError, OSError) as error:
+            _log.info("a circuit cannot be opened", target=self._target, cause=str(error))
+
+
+def _at_once(_: int) -> float:
+    return 0.0
+
+
+async def _end_all(tasks: set[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _send(connection: socket.socket, data: bytes) -> None:
+    sending = asyncio.get_running_loop().sock_sendall(connection, encode_frame(data))
+    await asyncio.wait_for(sending, ANSWER_S)
+
+
+async def _receive(connection: socket.socket, message_type: type[MessageT]) -> MessageT:
+    receiving = receive_frame(connection, max_encoded_bytes(message_type))
+    return decode(message_type, await asyncio.wait_for(receiving, ANSWER_S))
+
+
+def _require_same(relay: RelayAddress, hello: RelayHello) -> None:
+    if hello.relay != relay.peer:
+        cause = f"at {relay} there is {hello.relay}, not {relay.peer}"
+        raise RemoteError(cause, "correct the relay's address")
+
+
+def _require_ok(relay: RelayAddress, answer: RelayAnswer) -> None:
+    if answer.code is not RelayCode.OK:
+        what, cure = _REFUSALS[answer.code]
+        raise Unavailable(f"{relay} {what}", cure)

@@ -1,0 +1,201 @@
+"""The methods of the bulk plane: blobs, the log, and the statements that peers compare."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import grpc
+
+from psyche_p2p.errors import StorageError, WireCode, WireError
+from psyche_p2p.ids import BlobHash, Height
+from psyche_p2p.net.errors import NotHeld
+from psyche_p2p.net.handlers import Call, CallWrapper
+from psyche_p2p.net.methods import (
+    JOINER_SERVICE,
+    MAX_BLOCKS_PER_CALL,
+    MAX_CHUNKS_PER_CALL,
+    MAX_HASHES_PER_CALL,
+    MAX_PULLED_BYTES,
+    MAX_PULLED_STATEMENTS,
+    MEMBER_SERVICE,
+)
+from psyche_p2p.net.shelf import OpenBlob, Shelf
+from psyche_p2p.wire import (
+    MAX_ENVELOPE_BYTES,
+    AntiEntropyDigest,
+    DecidedBlock,
+    decode,
+    encode,
+)
+from psyche_p2p.wire.bulk import (
+    BlobRequest,
+    ChunkRange,
+    ChunkRequest,
+    HaveReply,
+    HaveRequest,
+    LogRequest,
+    PullRequest,
+    PushReply,
+)
+
+
+class Statements(Protocol):
+    """What a peer has heard and still needs: the node's, compared with others' (anti-entropy)."""
+
+    def digest(self) -> AntiEntropyDigest:
+        """Hashes of everything held."""
+
+    def lacking(self, theirs: PullRequest) -> Sequence[bytes]:
+        """The envelopes held here that are not in their sets."""
+
+    def wanted(self, theirs: PullRequest) -> PullRequest:
+        """What is in their sets and not held here."""
+
+    def accept(self, envelope: bytes) -> bool:
+        """Take a statement in; whether it was new. A WireError if it is not one."""
+
+
+class Log(Protocol):
+    """The decided blocks."""
+
+    def blocks(self, first: Height, count: int) -> Sequence[DecidedBlock]:
+        """Up to `count` blocks from a height on, as many as there are."""
+
+
+class BlobMethods:
+    """Have, Manifest and Fetch, over the blobs that this service may show."""
+
+    def __init__(self, shelf: Shelf, is_shown: Callable[[BlobHash], bool]) -> None:
+        self._shelf = shelf
+        self._is_shown = is_shown
+
+    async def have(self, _: Call, request: bytes) -> bytes:
+        hashes = decode(HaveRequest, request).blob_hashes
+        if len(hashes) > MAX_HASHES_PER_CALL:
+            raise _out_of_range(f"{len(hashes)} hashes, at most {MAX_HASHES_PER_CALL}")
+        holdings = await asyncio.to_thread(lambda: [self._shelf.holding(one) for one in hashes])
+        return encode(HaveReply(tuple(holdings)))
+
+    async def manifest(self, _: Call, request: bytes) -> bytes:
+        blob = await self._open(decode(BlobRequest, request).blob_hash)
+        return encode(blob.manifest)
+
+    async def fetch(self, call: Call, request: bytes) -> None:
+        """Send the chunks in order, reading the next while one is on its way: two in memory."""
+        asked = decode(ChunkRequest, request)
+        indices = list(expand_ranges(asked.ranges))
+        blob = await self._open(asked.blob_hash)
+        for index in indices:
+            blob.require(index)
+        reading = asyncio.create_task(asyncio.to_thread(blob.read, indices[0]))
+        try:
+            for following in [*indices[1:], None]:
+                data = await reading
+                if following is not None:
+                    reading = asyncio.create_task(asyncio.to_thread(blob.read, following))
+                await call.send(data)
+        except StorageError:
+            self._shelf.forget(asked.blob_hash)
+            raise
+        finally:
+            reading.cancel()
+
+    async def _open(self, blob_hash: BlobHash) -> OpenBlob:
+        if not self._is_shown(blob_hash):
+            raise NotHeld("not a blob of this service")
+        return await asyncio.to_thread(self._shelf.open, blob_hash)
+
+
+class LogMethods:
+    """The run's log, block by block."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    async def blocks(self, call: Call, request: bytes) -> None:
+        asked = decode(LogRequest, request)
+        count = min(asked.count, MAX_BLOCKS_PER_CALL)
+        for offset in range(count):
+            found = self._log.blocks(Height(asked.first_height + offset), 1)
+            if not found:
+                return
+            await call.send(encode(found[0]))
+
+
+class StatementMethods:
+    """Compare, Pull and Push: how members bring each other up to date."""
+
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
+
+    async def compare(self, _: Call, request: bytes) -> bytes:
+        decode(AntiEntropyDigest, request)
+        return encode(self._statements.digest())
+
+    async def pull(self, call: Call, request: bytes) -> None:
+        asked = decode(PullRequest, request)
+        await call.send(encode(self._statements.wanted(asked)))
+        sent = 0
+        for envelope in self._statements.lacking(asked):
+            sent += len(envelope)
+            if sent > MAX_PULLED_BYTES:
+                return
+            await call.send(envelope)
+
+    async def push(self, call: Call) -> bytes:
+        taken = seen = 0
+        async for envelope in call.received():
+            seen += 1
+            if len(envelope) > MAX_ENVELOPE_BYTES or seen > MAX_PULLED_STATEMENTS:
+                raise WireError(WireCode.TOO_LARGE, "more than one push may carry")
+            taken += self._statements.accept(envelope)
+        return encode(PushReply(taken, seen - taken))
+
+
+def member_service(
+    wrapper: CallWrapper, shelf: Shelf, log: Log, statements: Statements
+) -> grpc.GenericRpcHandler:
+    """What members serve each other."""
+    blobs, told = BlobMethods(shelf, lambda _: True), StatementMethods(statements)
+    return grpc.method_handlers_generic_handler(
+        MEMBER_SERVICE,
+        {
+            "Have": wrapper.unary(blobs.have),
+            "Manifest": wrapper.unary(blobs.manifest),
+            "Fetch": wrapper.stream(blobs.fetch),
+            "Log": wrapper.stream(LogMethods(log).blocks),
+            "Compare": wrapper.unary(told.compare),
+            "Pull": wrapper.stream(told.pull),
+            "Push": wrapper.intake(told.push),
+        },
+    )
+
+
+def joiner_service(
+    wrapper: CallWrapper, shelf: Shelf, log: Log, is_public: Callable[[BlobHash], bool]
+) -> grpc.GenericRpcHandler:
+    """What anyone may fetch to become a member: the log, and the blobs it makes public."""
+    blobs = BlobMethods(shelf, is_public)
+    return grpc.method_handlers_generic_handler(
+        JOINER_SERVICE,
+        {
+            "Manifest": wrapper.unary(blobs.manifest),
+            "Fetch": wrapper.stream(blobs.fetch),
+            "Log": wrapper.stream(LogMethods(log).blocks),
+        },
+    )
+
+
+def expand_ranges(ranges: Sequence[ChunkRange]) -> Iterator[int]:
+    """The chunks that ranges name; a WireError if they name none, or more than a call may."""
+    total = sum(one.count for one in ranges)
+    if not 0 < total <= MAX_CHUNKS_PER_CALL:
+        raise _out_of_range(f"{total} chunks in a call, 1 to {MAX_CHUNKS_PER_CALL} are allowed")
+    for one in ranges:
+        yield from range(one.first, one.first + one.count)
+
+
+def _out_of_range(cause: str) -> WireError:
+    return WireError(WireCode.OUT_OF_RANGE, cause)

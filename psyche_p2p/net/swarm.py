@@ -1,0 +1,160 @@
+"""Fetching blobs from everyone who has them, until they are here, whole and checked.
+
+`SwarmPlan` decides, `Download` asks, checks and writes; this is what the node calls. What has been
+written survives a restart of this peer, and no chunk is kept that is not what the blob's hash says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from psyche_p2p.blobs import BlobStore, PartialBlob, decode_manifest
+from psyche_p2p.clock import Clock
+from psyche_p2p.errors import PsycheError, Unavailable
+from psyche_p2p.hashing import hash_bytes
+from psyche_p2p.ids import BlobHash, short_id
+from psyche_p2p.log import get_logger
+from psyche_p2p.net.bulk_client import BulkClient, Contact
+from psyche_p2p.net.download import Download, FindSources, OnProgress
+from psyche_p2p.net.errors import Misbehaviour
+from psyche_p2p.net.shelf import Shelf
+from psyche_p2p.net.sources import SourceBook
+from psyche_p2p.net.swarm_plan import PlanRules
+from psyche_p2p.wire import ChunkManifest
+
+_log = get_logger(__name__)
+_WRITERS = 2
+_RETRY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmLimits:
+    """What a download may cost."""
+
+    max_blob_bytes: int
+    deadline_s: float = 600.0
+
+
+class Swarm:
+    """Downloads of one peer; two requests for the same blob are one download."""
+
+    def __init__(
+        self,
+        store: BlobStore,
+        shelf: Shelf,
+        client: BulkClient,
+        clock: Clock,
+        limits: SwarmLimits,
+        rules: PlanRules | None = None,
+    ) -> None:
+        self._store = store
+        self._shelf = shelf
+        self._client = client
+        self._clock = clock
+        self._limits = limits
+        self._rules = rules or PlanRules()
+        self._running: dict[BlobHash, asyncio.Task[None]] = {}
+        self.book = SourceBook()
+
+    async def fetch(
+        self, blob_hash: BlobHash, find_sources: FindSources, on_progress: OnProgress | None = None
+    ) -> None:
+        """Have the blob in the store.
+
+        A StorageError if the disk refuses, a BlobError if no blob of that hash is acceptable;
+        Unavailable, with everyone's reason, at the deadline.
+        A caller that is cancelled leaves the download to others that wait for it, and to `close`.
+        """
+        task = self._running.get(blob_hash)
+        if task is None:
+            if self._store.has(blob_hash):
+                return
+            task = asyncio.create_task(self._fetch(blob_hash, find_sources, on_progress))
+            self._running[blob_hash] = task
+            task.add_done_callback(lambda _: self._running.pop(blob_hash, None))
+        await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Stop every download; what has arrived stays."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _fetch(
+        self, blob_hash: BlobHash, find_sources: FindSources, on_progress: OnProgress | None
+    ) -> None:
+        begun_at = self._clock.monotonic_s()
+        deadline = begun_at + self._limits.deadline_s
+        manifest = await self._find_manifest(blob_hash, find_sources, deadline)
+        writers = ThreadPoolExecutor(_WRITERS, "blob-writer")
+        opening = writers.submit(self._store.receive, manifest)
+        try:
+            partial = await asyncio.wrap_future(opening)
+            if partial is not None:
+                self._shelf.share(blob_hash, partial)
+                download = Download(
+                    self._client,
+                    partial,
+                    blob_hash,
+                    find_sources,
+                    self.book,
+                    self._rules,
+                    self._clock,
+                    writers,
+                    on_progress,
+                )
+                await download.run(deadline)
+                await asyncio.wrap_future(writers.submit(self._store.publish, partial))
+        finally:
+            # Waits, for two chunks at most: nobody may write to a file that has been closed.
+            writers.shutdown(cancel_futures=True)
+            self._shelf.unshare(blob_hash)
+            _close(opening)
+        took_s = self._clock.monotonic_s() - begun_at
+        _log.debug("blob fetched", blob=short_id(blob_hash), seconds=round(took_s, 3))
+
+    async def _find_manifest(
+        self, blob_hash: BlobHash, find_sources: FindSources, deadline: float
+    ) -> ChunkManifest:
+        """The blob's manifest, from the first source that gives it."""
+        asked: dict[str, str] = {}
+        while True:
+            for contact in await find_sources():
+                now = self._clock.monotonic_s()
+                if self.book.is_usable(contact.peer, now):
+                    manifest = await self._ask_manifest(contact, blob_hash)
+                    if manifest is not None:
+                        return manifest
+                asked[short_id(contact.peer)] = self.book.explain(contact.peer)
+            if self._clock.monotonic_s() >= deadline:
+                reasons = "; ".join(f"peer {peer}: {why}" for peer, why in asked.items())
+                cause = f"blob {short_id(blob_hash)}: {reasons or 'nobody is known to have it'}"
+                raise Unavailable(cause, "try again")
+            await asyncio.sleep(_RETRY_S)
+
+    async def _ask_manifest(self, contact: Contact, blob_hash: BlobHash) -> ChunkManifest | None:
+        try:
+            raw = await self._client.manifest(contact, blob_hash)
+        except Misbehaviour as error:
+            self.book.note_lie(contact.peer, str(error))
+            return None
+        except PsycheError as error:
+            self.book.note_failure(contact.peer, str(error), self._clock.monotonic_s())
+            return None
+        if hash_bytes(raw) != blob_hash:
+            self.book.note_lie(contact.peer, "it gave a manifest that is not the blob's")
+            return None
+        # From here on it is the blob that is at fault, and every source would say the same.
+        return decode_manifest(raw, blob_hash, self._limits.max_blob_bytes)
+
+
+def _close(opening: Future[PartialBlob | None]) -> None:
+    """Let go of a partial blob, even if nobody waited for it to be opened."""
+    if opening.cancelled() or opening.exception() is not None:
+        return
+    partial = opening.result()
+    if partial is not None:
+        partial.close()

@@ -1,0 +1,75 @@
+"""`psyche-peer bootstrap` as an operator meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from psyche_p2p.errors import ExitCode
+from psyche_p2p.net.multiaddr import require_peer_address
+from tests.cli.test_main import refused
+
+LOOPBACK = ("--listen", "/ip4/127.0.0.1/tcp/0")
+SHUTDOWN_S = 3.0
+
+
+@contextmanager
+def bootstrap(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    code = "from psyche_p2p.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "bootstrap", *LOOPBACK, *arguments]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_prints_its_address_and_leaves_nothing_behind(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with bootstrap(tmp_path) as process:
+        require_peer_address(first_line(process))
+        assert process.stderr is not None
+        assert "ready" in process.stderr.readline()
+        began = time.monotonic()
+        process.send_signal(number)
+        assert process.wait() == ExitCode.OK
+        assert time.monotonic() - began < SHUTDOWN_S
+        assert process.stderr.read() == ""
+    assert list(tmp_path.glob("psyche-*")) == []
+
+
+@pytest.mark.slow
+def test_a_second_one_joins_the_first(tmp_path: Path) -> None:
+    with bootstrap(tmp_path, "--json") as first:
+        (address,) = json.loads(first_line(first))["addresses"]
+        with bootstrap(tmp_path, "--peer", address, "--relay") as second:
+            assert require_peer_address(first_line(second)).peer is not None
+
+
+def test_a_malformed_address_is_one_line_and_exit_code_3() -> None:
+    code, line = refused("bootstrap", "--listen", "/ip4/127.0.0.1/tcq/1")
+    assert code is ExitCode.CONFIG
+    assert "'tcq' is not a protocol this peer speaks; write it like" in line
+    code, line = refused("bootstrap", "--peer", "/ip4/127.0.0.1/tcp/1")
+    assert (code, "does not say which peer" in line) == (ExitCode.CONFIG, True)

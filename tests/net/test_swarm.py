@@ -1,0 +1,324 @@
+"""A blob arrives, or a clear error does, whatever its holders do: on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from psyche_p2p.blobs import BlobError, BlobStore, SealedBlob, partial
+from psyche_p2p.clock import SystemClock
+from psyche_p2p.errors import StorageError, Unavailable
+from psyche_p2p.ids import BlobHash
+from psyche_p2p.net.bulk_client import BulkClient, Contact, Patience
+from psyche_p2p.net.download import FetchProgress
+from psyche_p2p.net.shelf import Shelf
+from psyche_p2p.net.swarm import Swarm, SwarmLimits
+from psyche_p2p.net.swarm_plan import PlanRules
+from tests.net import tricks
+from tests.net.builders import (
+    Host,
+    make_blob,
+    make_person,
+    member_client,
+    open_store,
+    serve_members,
+)
+
+CHUNKS = 6
+ALICE = make_person("alice")
+HOLDERS = [make_person(f"holder {number}") for number in range(3)]
+BLOB = make_blob(CHUNKS)
+HASTY = PlanRules(stall_s=0.3)
+
+
+@asynccontextmanager
+async def holders(
+    folder: Path, *given: tricks.Trick | None, blob: SealedBlob = BLOB
+) -> AsyncIterator[list[Host]]:
+    """One member for each trick (None: honest), each with the blob."""
+    async with AsyncExitStack() as stack:
+        hosts = []
+        for person, trick in zip(HOLDERS, given, strict=False):
+            make_service = None if trick is None else tricks.serving(trick)
+            place = folder / person.peer[-8:]
+            host = await stack.enter_async_context(
+                serve_members(person, place, [ALICE], make_service=make_service)
+            )
+            host.store.add(blob)
+            hosts.append(host)
+        yield hosts
+
+
+class Fetcher:
+    """Alice's side: her store and what she fetches into it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        client: BulkClient,
+        *,
+        deadline_s: float = 20.0,
+        max_bytes: int = 1 << 30,
+        max_blob_bytes: int = 1 << 30,
+    ) -> None:
+        self.store = open_store(folder / "alice", max_bytes)
+        self.shelf = Shelf(self.store)
+        limits = SwarmLimits(max_blob_bytes, deadline_s)
+        self.swarm = Swarm(self.store, self.shelf, client, SystemClock(), limits, HASTY)
+        self.progress: list[FetchProgress] = []
+
+    async def fetch(
+        self, contacts: Sequence[Contact], blob_hash: BlobHash = BLOB.blob_hash
+    ) -> None:
+        async def find_sources() -> Sequence[Contact]:
+            return contacts
+
+        await self.swarm.fetch(blob_hash, find_sources, self.progress.append)
+
+    def require_whole(self, blob: SealedBlob = BLOB) -> None:
+        assert bytes(self.store.read(blob.blob_hash)) == b"".join(bytes(p) for p in blob.pieces)
+
+
+def contacts_of(hosts: list[Host]) -> list[Contact]:
+    return [host.contact() for host in hosts]
+
+
+def fetch_from(folder: Path, *given: tricks.Trick | None) -> Fetcher:
+    """Alice fetches the blob from these holders and has it whole."""
+
+    async def play() -> Fetcher:
+        async with holders(folder, *given) as hosts, member_client(ALICE) as client:
+            fetcher = Fetcher(folder, client)
+            await fetcher.fetch(contacts_of(hosts))
+            fetcher.require_whole()
+            return fetcher
+
+    return asyncio.run(play())
+
+
+def test_a_blob_comes_from_one_holder_with_progress(tmp_path: Path) -> None:
+    fetcher = fetch_from(tmp_path, None)
+    assert [event.chunks_here for event in fetcher.progress] == list(range(1, CHUNKS + 1))
+    assert fetcher.store.incomplete() == []
+
+
+def test_a_blob_comes_from_several_holders_at_once(tmp_path: Path) -> None:
+    sent: list[list[int]] = [[], [], []]
+    fetch_from(tmp_path, *(tricks.counts(one) for one in sent))
+    assert sum(bool(one) for one in sent) > 1
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_a_lie_in_any_chunk_is_never_written(
+    chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[bytes] = []
+    really = partial._write_at
+
+    def spy(descriptor: int, data: memoryview, offset: int) -> None:
+        written.append(bytes(data))
+        really(descriptor, data, offset)
+
+    monkeypatch.setattr(partial, "_write_at", spy)
+    fetcher = fetch_from(tmp_path, tricks.lies_in(chunk), None)
+    good = b"".join(bytes(piece) for piece in BLOB.pieces)
+    assert all(len(data) < 1000 or data in good for data in written)
+    assert set(fetcher.swarm.book.liars) <= {HOLDERS[0].peer}
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_when_the_only_holder_lies_the_error_says_so(chunk: int, tmp_path: Path) -> None:
+    async def play() -> None:
+        async with (
+            holders(tmp_path, tricks.lies_in(chunk)) as hosts,
+            member_client(ALICE) as client,
+        ):
+            fetcher = Fetcher(tmp_path, client, deadline_s=0.5)
+            with pytest.raises(Unavailable, match=f"not chunk {chunk} of blob"):
+                await fetcher.fetch(contacts_of(hosts))
+            assert not fetcher.store.has(BLOB.blob_hash)
+            assert HOLDERS[0].peer in fetcher.swarm.book.liars
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        tricks.sends_too_much_in(2, 1),
+        tricks.sends_too_much_in(2, 60_000),
+        tricks.sends_too_much_in(2, 1 << 22),
+        tricks.repeats(0),
+        tricks.repeats(CHUNKS - 1),
+        tricks.omits(1),
+        tricks.omits(CHUNKS - 1),
+    ],
+    ids=["a byte more", "60 kB more", "4 MiB more", "twice", "last twice", "omitted", "no last"],
+)
+def test_more_or_less_than_asked_for_does_no_harm(trick: tricks.Trick, tmp_path: Path) -> None:
+    fetch_from(tmp_path, trick, None)
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_a_holder_that_stalls_in_any_chunk_is_left(chunk: int, tmp_path: Path) -> None:
+    fetch_from(tmp_path, tricks.stalls_in(chunk), None)
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_a_holder_that_dies_in_any_chunk_is_replaced(chunk: int, tmp_path: Path) -> None:
+    async def play() -> None:
+        tasks: list[asyncio.Task[None]] = []
+
+        def kill() -> None:
+            tasks.append(asyncio.create_task(hosts[0].server.stop_now()))
+
+        dying = tricks.dies_in(chunk, kill)
+        async with holders(tmp_path, dying, None) as hosts, member_client(ALICE) as client:
+            fetcher = Fetcher(tmp_path, client)
+            await fetcher.fetch(contacts_of(hosts))
+            fetcher.require_whole()
+            await asyncio.gather(*tasks)
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("chunk", range(1, CHUNKS))
+def test_after_our_own_restart_only_the_rest_is_fetched(chunk: int, tmp_path: Path) -> None:
+    async def play() -> None:
+        reached = asyncio.Event()
+        sent: list[int] = []
+        waiting = tricks.waits_in(chunk, reached)
+        async with holders(tmp_path, waiting) as hosts, member_client(ALICE) as client:
+            first = Fetcher(tmp_path, client, deadline_s=60.0)
+            task = asyncio.create_task(first.fetch(contacts_of(hosts)))
+            await reached.wait()
+            await first.swarm.close()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert first.store.incomplete() == [BLOB.blob_hash]
+        async with (
+            holders(tmp_path, tricks.counts(sent)) as hosts,
+            member_client(ALICE) as client,
+        ):
+            second = Fetcher(tmp_path, client)
+            here = CHUNKS - len(missing_chunks(second.store))
+            await second.fetch(contacts_of(hosts))
+            second.require_whole()
+        assert len(sent) == CHUNKS - here
+
+    asyncio.run(play())
+
+
+def missing_chunks(store: BlobStore) -> list[int]:
+    opened = store.receive(BLOB.manifest)
+    assert opened is not None
+    with opened:
+        return opened.missing()
+
+
+@pytest.mark.parametrize("writes", [0, 1, 3, 2 * CHUNKS - 1])
+def test_a_full_disk_is_one_clear_error_and_no_harm(
+    writes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        async with holders(tmp_path, None, None) as hosts, member_client(ALICE) as client:
+            fetcher = Fetcher(tmp_path, client)
+            with monkeypatch.context() as patch:
+                patch.setattr(partial, "_write_at", failing_after(writes))
+                with pytest.raises(StorageError, match=r"No space left.*free some space"):
+                    await fetcher.fetch(contacts_of(hosts))
+            assert not fetcher.store.has(BLOB.blob_hash)
+            await fetcher.fetch(contacts_of(hosts))
+            fetcher.require_whole()
+
+    asyncio.run(play())
+
+
+def failing_after(writes: int) -> Callable[[int, memoryview, int], None]:
+    """Writes that fail with ENOSPC from some moment on."""
+    really, done = partial._write_at, []
+
+    def write(descriptor: int, data: memoryview, offset: int) -> None:
+        done.append(offset)
+        if len(done) > writes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        really(descriptor, data, offset)
+
+    return write
+
+
+def test_a_store_without_room_says_so_before_anything_is_fetched(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with holders(tmp_path, None) as hosts, member_client(ALICE) as client:
+            fetcher = Fetcher(tmp_path, client, max_bytes=1 << 20)
+            with pytest.raises(StorageError, match="no room for a blob"):
+                await fetcher.fetch(contacts_of(hosts))
+
+    asyncio.run(play())
+
+
+def test_a_blob_that_is_too_large_is_refused_by_its_manifest(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with holders(tmp_path, None) as hosts, member_client(ALICE) as client:
+            fetcher = Fetcher(tmp_path, client, max_blob_bytes=1 << 20)
+            with pytest.raises(BlobError, match="are allowed"):
+                await fetcher.fetch(contacts_of(hosts))
+            assert not fetcher.swarm.book.liars
+
+    asyncio.run(play())
+
+
+def test_what_nobody_has_is_an_error_with_everyones_reason(tmp_path: Path) -> None:
+    async def play() -> None:
+        absent = Contact(HOLDERS[2].pinned, "127.0.0.1:1")
+        async with holders(tmp_path, None) as hosts, member_client(ALICE) as client:
+            fetcher = Fetcher(tmp_path, client, deadline_s=0.3)
+            other = make_blob(2, seed=9).blob_hash
+            with pytest.raises(Unavailable, match=r"is not here.*cannot be reached"):
+                await fetcher.fetch([hosts[0].contact(), absent], other)
+
+    asyncio.run(play())
+
+
+def test_two_fetches_of_one_blob_are_one_download(tmp_path: Path) -> None:
+    async def play() -> None:
+        sent: list[int] = []
+        async with (
+            holders(tmp_path, tricks.counts(sent)) as hosts,
+            member_client(ALICE) as client,
+        ):
+            fetcher = Fetcher(tmp_path, client)
+            await asyncio.gather(*(fetcher.fetch(contacts_of(hosts)) for _ in range(3)))
+        assert sorted(sent) == list(range(CHUNKS))
+
+    asyncio.run(play())
+
+
+def test_what_is_here_of_a_blob_on_its_way_is_served_to_others(tmp_path: Path) -> None:
+    """Bob fetches from Alice, who has only half of the blob, and from nobody else."""
+    bob = make_person("bob")
+
+    async def play() -> None:
+        async with (
+            serve_members(ALICE, tmp_path / "half", [bob]) as half,
+            member_client(bob, Patience(5.0, 5.0)) as client,
+        ):
+            manifest, pieces = BLOB.manifest, b"".join(bytes(p) for p in BLOB.pieces)
+            opened = half.store.receive(manifest)
+            assert opened is not None
+            with opened:
+                for index in (1, 3):
+                    opened.write_chunk(index, pieces[index << 20 : (index + 1) << 20])
+                half.shelf.share(BLOB.blob_hash, opened)
+                fetcher = Fetcher(tmp_path, client, deadline_s=0.5)
+                with pytest.raises(Unavailable, match="4 of 6 chunks are missing"):
+                    await fetcher.fetch([half.contact()])
+            half.shelf.unshare(BLOB.blob_hash)
+
+    asyncio.run(play())

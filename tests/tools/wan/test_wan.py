@@ -1,0 +1,177 @@
+"""Real namespaces: what the links do, and that nothing outlives the network. Needs root."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from wan_emulation.namespaces import why_unavailable
+from wan_emulation.probe import measure
+from wan_emulation.profile import PathProfile
+from wan_emulation.wan import Wan
+
+from psyche_p2p.errors import ResourceError
+
+TOOLS = Path(__file__).parents[3] / "tools"
+REASON = why_unavailable()
+needs_namespaces = pytest.mark.skipif(bool(REASON), reason=REASON)
+
+
+def namespaces_on_this_machine() -> set[str]:
+    """Every network namespace that a process lives in."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                found.add(str((entry / "ns" / "net").readlink()))
+            except OSError:
+                continue
+    return found
+
+
+def expect_all_ended(descriptors: list[int]) -> None:
+    """Every process behind these files ends within 20 s."""
+    left = set(descriptors)
+    while left:
+        ended, _, _ = select.select(left, [], [], 20)
+        assert ended, "a process outlived the network"
+        left -= set(ended)
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+@needs_namespaces
+def test_peers_reach_each_other_and_nobody_else() -> None:
+    listen = "import socket; s = socket.create_server(('{}', 7000)); print('up', flush=True); s.accept()[0].sendall(b'hello')"  # noqa: E501
+    connect = "import socket; print(socket.create_connection(('{}', 7000), 5).recv(9))"
+    with Wan([PathProfile(delay_ms=1)] * 2) as wan:
+        server = subprocess.Popen(
+            wan.command(0, [sys.executable, "-c", listen.format(wan.addresses[0])]),
+            stdout=subprocess.PIPE,
+        )
+        with server:
+            assert server.stdout is not None
+            assert server.stdout.readline() == b"up\n"
+            outside = subprocess.run(
+                [sys.executable, "-c", connect.format(wan.addresses[0]).replace("5", "0.3")],
+                capture_output=True,
+                check=False,
+            )
+            inside = subprocess.run(
+                wan.command(1, [sys.executable, "-c", connect.format(wan.addresses[0])]),
+                capture_output=True,
+                check=False,
+            )
+    assert outside.returncode != 0
+    assert inside.stdout == b"b'hello'\n"
+    assert wan.counters is not None
+    assert wan.counters.delivered > 5
+
+
+@needs_namespaces
+def test_nothing_is_left_after_a_plain_end() -> None:
+    before = namespaces_on_this_machine()
+    with Wan([PathProfile()] * 3) as wan:
+        sleepers = [subprocess.Popen(wan.command(peer, ["sleep", "600"])) for peer in range(3)]
+    assert [sleeper.wait(10) for sleeper in sleepers] == [-signal.SIGKILL] * 3
+    assert namespaces_on_this_machine() <= before
+
+
+def start_a_run() -> tuple[subprocess.Popen[bytes], list[int]]:
+    """`tools/wan run` whose commands leave grandchildren behind; all pids, once all are there."""
+    command = "sleep 600 & echo $! $$; wait"
+    running = subprocess.Popen(
+        [sys.executable, TOOLS / "_wan.py", "run", "--peers", "2", "--", "sh", "-c", command],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(TOOLS.parent)},
+    )
+    assert running.stdout is not None
+    lines = [running.stdout.readline() for _ in range(2)]
+    return running, [int(pid) for line in lines for pid in line.split()]
+
+
+@needs_namespaces
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_is_left_when_the_tool_is_killed(how: signal.Signals) -> None:
+    before = namespaces_on_this_machine()
+    running, pids = start_a_run()
+    descriptors = [os.pidfd_open(pid) for pid in pids]
+    running.send_signal(how)
+    expect_all_ended(descriptors)
+    running.communicate(timeout=20)
+    assert namespaces_on_this_machine() <= before
+    assert not Path("/sys/class/net/wan0").exists()
+
+
+@needs_namespaces
+def test_nothing_is_left_when_the_process_in_the_middle_is_killed() -> None:
+    before = namespaces_on_this_machine()
+    with Wan([PathProfile()] * 2) as wan:
+        sleeper = subprocess.Popen(wan.command(0, ["sleep", "600"]))
+        os.kill(wan.switch_pid, signal.SIGKILL)
+    assert sleeper.wait(10) == -signal.SIGKILL
+    assert wan.counters is None
+    assert namespaces_on_this_machine() <= before
+
+
+@needs_namespaces
+@pytest.mark.slow
+def test_links_are_what_was_asked() -> None:
+    asked = PathProfile(delay_ms=50, loss=0.02, up_mbit=50, down_mbit=50)
+    with Wan([asked] * 2, seed=5) as wan:
+        found = measure(wan, datagrams=1500, mebibytes=12)
+    assert 100 <= found.rtt_p50_ms < 115
+    assert found.loss == pytest.approx(0.02, abs=0.009)  # 3 sigma
+    assert 0.75 * 50 < found.tcp_mbit < 50
+
+
+def test_a_machine_that_cannot_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(ResourceError, match=r"need root; try: tools/wan proxy"):
+        Wan([PathProfile()]).__enter__()
+
+
+def run_tool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(TOOLS / "_wan.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(TOOLS.parent)},
+    )
+
+
+@needs_namespaces
+def test_the_tool_fills_in_addresses_and_passes_the_exit_code_on() -> None:
+    script = "echo {peer} {address} {first} {addresses}; exit {peer}"
+    result = run_tool("run", "--peers", "2", "--peer", "1:5,0,10", "--", "sh", "-c", script)
+    assert result.returncode == 1
+    assert sorted(result.stdout.splitlines()) == [
+        "0 10.77.0.1 10.77.0.1 10.77.0.1,10.77.0.2",
+        "1 10.77.0.2 10.77.0.1 10.77.0.1,10.77.0.2",
+    ]
+    assert json.loads(result.stderr.partition("packets: ")[2])["lost"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--loss", "150%", "--", "true"], "a loss of 1.5"),
+        (["run", "--peer", "2:5", "--", "true"], "N below 2"),
+        (["run", "--peer", "1:5,oops", "--", "true"], "'oops' is not a loss"),
+        (["run"], "Missing argument"),
+        (["proxy", "--to", "nowhere"], "is not HOST:PORT"),
+        (["measure", "--delay-ms", "-1"], "a delay of -1.0 ms"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], message: str) -> None:
+    result = run_tool(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
