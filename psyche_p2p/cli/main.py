@@ -18,11 +18,13 @@ _COMMANDS = {
     "keys": "psyche_p2p.cli.keys:keys",
     "run": "psyche_p2p.cli.run:run",
     "bootstrap": "psyche_p2p.cli.bootstrap:bootstrap",
+    "observe": "psyche_p2p.cli.observe:observe",
 }
 _SUMMARIES = {
     "keys": "Make and show a peer's identity.",
     "run": "Check, show and name a run's configuration.",
     "bootstrap": "Run a peer that others find the network through.",
+    "observe": "Look at a run without taking part.",
 }
 
 
