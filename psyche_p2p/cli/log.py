@@ -28,7 +28,7 @@ from psyche_p2p.coordinator.logfile import (
     decode_log_entries,
     decode_log_head,
 )
-from psyche_p2p.errors import ExitCode, Rejected
+from psyche_p2p.errors import ExitCode, Rejected, StorageError
 from psyche_p2p.files import storage_error
 from psyche_p2p.ids import PeerId, short_id
 from psyche_p2p.wire import DecidedBlock, FrameDecoder
@@ -121,6 +121,8 @@ def _read_frames(path: Path) -> Iterator[Iterator[bytes]]:
             length=size_bytes, label="reading", file=sys.stderr, hidden=not sys.stderr.isatty()
         ) as bar:
             yield _frames(path, bar)
+    except FileNotFoundError as error:
+        raise StorageError(f"{path}: no such file", "check the path") from error
     except OSError as error:
         raise storage_error("cannot read", path, error) from error
 

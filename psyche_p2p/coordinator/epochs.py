@@ -20,7 +20,7 @@ from psyche_p2p.coordinator.require import (
 from psyche_p2p.coordinator.signed import Verify, require_signed
 from psyche_p2p.coordinator.state import State, new_member
 from psyche_p2p.errors import Rejected
-from psyche_p2p.ids import EpochIndex, ParamRoot, short_id
+from psyche_p2p.ids import EpochIndex, ParamRoot, PeerId, short_id
 from psyche_p2p.wire.commands import (
     BeginTraining,
     CloseEpoch,
@@ -131,6 +131,12 @@ def warm_statement(state: State) -> Warm:
     return Warm(state.epoch, state.param_round, state.param_root)
 
 
+def closing_voters(state: State) -> frozenset[PeerId]:
+    """Who speaks for the final parameters: the closing committee, or all if none of it is left."""
+    everyone = tuple(member.peer for member in state.active_members)
+    return get_present(state, state.closing_committee) or frozenset(everyone)
+
+
 def _select_entrants(state: State) -> tuple[Applicant, ...]:
     """Everyone if there is room; else members of the last epoch first, then by rendezvous."""
     incumbents = {member.peer for member in state.active_members}
@@ -173,7 +179,7 @@ def _is_enough(state: State, members: tuple[Member, ...]) -> bool:
     return (
         len(members) >= state.rules.min_members
         and bool(trainers_of(members))
-        and len(staying) >= compute_quorum(len(incumbents))
+        and (not incumbents or len(staying) >= compute_quorum(len(incumbents)))
     )
 
 
@@ -191,7 +197,7 @@ def _abandon_epoch(state: State, warm: tuple[Applicant, ...]) -> State:
 
 
 def _require_final_root(state: State, command: CloseEpoch, verify: Verify) -> None:
-    present = get_present(state, state.closing_committee)
+    present = closing_voters(state)
     require_rising([one.peer for one in command.signatures], "witnesses")
     statement = final_attestation(state, command.param_root)
     for one in command.signatures:

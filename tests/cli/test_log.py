@@ -179,4 +179,4 @@ def test_every_flipped_byte_is_found(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_a_storage_error(tmp_path: Path) -> None:
     result = run("verify", tmp_path / "none.log")
-    assert "cannot read" in str(result.exception)
+    assert "no such file; check the path" in str(result.exception)
