@@ -1,8 +1,9 @@
 """The key file: libp2p's protobuf form of an Ed25519 private key, for this user's eyes only.
 
-The 68 bytes are `PrivateKey{Type: Ed25519, Data: seed || public key}`. The go daemon and py-libp2p
-both read this form; the shorter one that py-libp2p itself writes (the seed alone) is refused by the
-daemon, so it is never written here.
+The 68 bytes are `PrivateKey{Type: Ed25519, Data: seed || public key}`, as libp2p's peer-id
+specification has it and the go daemon wants it. py-libp2p 0.8 parses the same protobuf but makes
+its key from the seed alone, and writes a shorter file (36 bytes) that the daemon refuses; hand it
+the first 32 bytes of Data (docs/design.md, "Identity").
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from psyche_p2p.identity import SEED_BYTES, Identity
 KEY_FILE_BYTES = 68
 _ED25519_PREFIX = bytes.fromhex("08011240")
 _NEW_KEY = "make one with: psyche-peer keys new --out FILE"
+_SHORT_FORM_PREFIX = bytes.fromhex("08011220")
 _OTHER_KEY_TYPES = {0: "an RSA", 2: "a Secp256k1", 3: "an ECDSA"}
 
 
@@ -31,6 +33,8 @@ def decode_key(data: bytes, source: str) -> Identity:
     if len(data) > 1 and data[0] == 0x08 and data[1] in _OTHER_KEY_TYPES:
         kind = _OTHER_KEY_TYPES[data[1]]
         raise IdentityError(f"{source} holds {kind} key, an Ed25519 key is needed", _NEW_KEY)
+    if data.startswith(_SHORT_FORM_PREFIX):
+        raise IdentityError(f"{source} has py-libp2p's short form, not the whole key", _NEW_KEY)
     if len(data) < KEY_FILE_BYTES and _ED25519_PREFIX.startswith(data[: len(_ED25519_PREFIX)]):
         cause = f"{source} is cut short: {len(data)} of {KEY_FILE_BYTES} bytes"
         raise IdentityError(cause, f"restore it from a backup, or {_NEW_KEY}")
@@ -57,9 +61,11 @@ def load_key(path: Path) -> Identity:
         raise IdentityError(f"{source} does not exist", _NEW_KEY) from error
     except (OSError, ValueError) as error:
         raise storage_error("cannot read key file", path, error) from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _require_private(os.fstat(descriptor), path, source)
-        return decode_key(file.read(KEY_FILE_BYTES + 1), source)
+        return decode_key(os.read(descriptor, KEY_FILE_BYTES + 1), source)
+    finally:
+        os.close(descriptor)
 
 
 def _require_private(status: os.stat_result, path: Path, source: str) -> None:

@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 10)
 EXIT_RESOURCES = 10
+_SERVED_BY = {"run": {"run", "dev"}, "dev": {"dev"}}
 _INPUTS = ("constraints.txt", "setup.cfg")
 _OBSERVER_NEEDS = "#include <gmp.h>\n#include <Python.h>\n"
 
@@ -54,7 +55,8 @@ class Environment:
 
     def _holds(self, profile: str) -> bool:
         stamp = self._read_stamp()
-        return stamp.get("inputs") == self._inputs() and profile in stamp.get("profiles", [])
+        is_current = stamp.get("inputs") == self._inputs()
+        return is_current and not _SERVED_BY[profile].isdisjoint(stamp.get("profiles", []))
 
     def _make(self, profile: str) -> None:
         stamp = self._read_stamp()

@@ -1,0 +1,100 @@
+"""The rules between keys, each broken once, in the words a user reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from psyche_p2p.config import load_run_config
+from psyche_p2p.config.load import check_run_config
+from psyche_p2p.config.problems import InvalidConfigError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+ALICE = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq"
+
+
+def broken_by(**changes: Any) -> list[str]:
+    """Keys found wrong when nano's values are changed: `members__min_members=3` and so on."""
+    values: dict[str, Any] = load_run_config(CONFIGS / "nano.toml").model_dump()
+    for path, value in changes.items():
+        *sections, key = path.split("__")
+        target = values
+        for section in sections:
+            target = target[section]
+        target[key] = value
+    try:
+        check_run_config(values, "test")
+    except InvalidConfigError as error:
+        return [problem.key for problem in error.problems]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"members__min_members": 3}, "members.init_min_members"),
+        ({"members__init_min_members": 5, "members__max_members": 4}, "members.max_members"),
+        ({"members__allow": (ALICE,), "members__block": (ALICE,)}, "members.block"),
+        ({"members__allow": (ALICE, ALICE)}, "members.allow"),
+        ({"rounds__global_batch_size_end": 11}, "rounds.global_batch_size_end"),
+        ({"rounds__warmup_s": 600.0}, "rounds.warmup_s"),
+        ({"rounds__max_round_train_s": 601.0}, "rounds.max_round_train_s"),
+        ({"committee__witness_nodes": 2}, "committee.witness_nodes"),
+        ({"committee__authorities": (ALICE, ALICE)}, "committee.authorities"),
+        ({"committee__authorities": (ALICE,), "members__block": (ALICE,)}, "committee.authorities"),
+        ({"model__hidden_size": 130}, "model.hidden_size"),
+        ({"model__hidden_size": 132}, "model.num_attention_heads"),
+        ({"model__num_key_value_heads": 3}, "model.num_key_value_heads"),
+        ({"model__activation": "relu_squared"}, "model.activation"),
+        ({"model__bias": True}, "model.bias"),
+        ({"model__bias": True, "model__architecture": "nanogpt"}, "model.bias"),
+        ({"model__intermediate_size": 512 + 64}, "model.intermediate_size"),
+        ({"model__max_tier": 4}, "model.intermediate_size"),
+        ({"data__sequence_length": 129}, "data.sequence_length"),
+        ({"data__provider": "tokens"}, "data.files"),
+        ({"data__source": "books"}, "data.source"),
+        ({"data__files": ("a.bin",)}, "data.files"),
+        ({"model__vocab_size": 255}, "model.vocab_size"),
+        ({"data__provider": "tokens", "data__files": ("a",), "model__vocab_size": 65537},
+         "data.token_bytes"),
+        ({"optimizer__distro__top_k": 65, "optimizer__distro__chunk_size": 8},
+         "optimizer.distro.top_k"),
+        ({"optimizer__kind": "adamw"}, "optimizer.kind"),
+        ({"schedule__warmup_rounds": 301}, "schedule.warmup_rounds"),
+        ({"schedule__decay_rounds": 5}, "schedule.decay_rounds"),
+        ({"schedule__kind": "warmup_stable_decay", "schedule__decay_rounds": 291},
+         "schedule.warmup_rounds"),
+        ({"distillation__synergy__ramp_rounds": 5}, "distillation.synergy.phase_a_rounds"),
+        ({"distillation__synergy__phase_a_rounds": 5}, "distillation.synergy.ramp_rounds"),
+        ({"distillation__top_k": 257}, "distillation.top_k"),
+        ({"distillation__combine": "mix", "distillation__beta_max": 1.5}, "distillation.beta_max"),
+        ({"distillation__enabled": True, "model__max_tier": 0}, "distillation.enabled"),
+        ({"distillation__suffix_gate__enabled": True, "model__max_tier": 0},
+         "distillation.suffix_gate.enabled"),
+    ],
+)  # fmt: skip
+def test_a_broken_rule_names_its_key(changes: dict[str, Any], expected: str) -> None:
+    assert expected in broken_by(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"members__init_min_members": 3, "members__min_members": 3, "committee__witness_nodes": 3},
+        {"model__max_tier": 3},
+        {"model__max_tier": 0, "model__intermediate_size": 500},
+        {"model__architecture": "nanogpt", "model__max_tier": 0, "model__bias": True},
+        {"optimizer__kind": "adamw", "members__max_members": 1},
+        {"schedule__kind": "warmup_stable_decay", "schedule__decay_rounds": 290},
+        {"distillation__synergy__phase_a_rounds": 5, "distillation__synergy__ramp_rounds": 5},
+    ],
+)
+def test_a_kept_rule_is_silent(changes: dict[str, Any]) -> None:
+    assert broken_by(**changes) == []
+
+
+def test_all_broken_rules_are_told_at_once() -> None:
+    assert len(broken_by(model__vocab_size=255, schedule__decay_rounds=5)) == 2

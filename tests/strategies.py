@@ -1,0 +1,170 @@
+"""Hypothesis strategies for identities, ids and every message of the wire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from psyche_p2p import wire
+from psyche_p2p.identity import Identity
+from psyche_p2p.ids import BatchInterval, PeerId
+
+hashes = st.binary(min_size=32, max_size=32)
+signatures = st.binary(min_size=64, max_size=64)
+small = st.integers(0, 2**32 - 1)
+large = st.integers(0, 2**63 - 1)
+texts = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
+identities = st.integers(0, 15).map(lambda number: Identity.from_seed(bytes([number]) * 32))
+peers: st.SearchStrategy[PeerId] = identities.map(lambda identity: identity.peer_id)
+batches = st.builds(
+    lambda start, size: BatchInterval(start, start + size),
+    st.integers(0, 2**62),
+    st.integers(1, 2**20),
+)
+
+
+def tuples_of(strategy: st.SearchStrategy[Any], max_size: int = 4) -> st.SearchStrategy[Any]:
+    return st.lists(strategy, max_size=max_size).map(tuple)
+
+
+blocks = st.builds(
+    wire.Block,
+    height=large,
+    prev_hash=hashes,
+    view=large,
+    proposer=peers,
+    time_ms=large,
+    seed=hashes,
+    seed_signature=signatures,
+    commands=tuples_of(st.binary(max_size=100)),
+    state_root=hashes,
+)
+votes = st.builds(
+    wire.Vote,
+    height=large,
+    view=large,
+    step=st.sampled_from(wire.VoteStep),
+    block_hash=st.none() | hashes,
+)
+certificates = st.builds(
+    wire.Certificate,
+    height=large,
+    view=large,
+    block_hash=hashes,
+    signatures=tuples_of(st.builds(wire.VoteSignature, voter=peers, signature=signatures)),
+)
+commitments = st.builds(
+    wire.Commitment,
+    epoch=large,
+    round=large,
+    batch=batches,
+    blob_hash=hashes,
+    size_bytes=large,
+    payload_hash=hashes,
+    tokens_per_s=large,
+)
+joins = st.builds(
+    wire.Join,
+    roles=tuples_of(st.sampled_from(wire.Role), 2),
+    tier=small,
+    capabilities=st.builds(wire.Capabilities, tokens_per_s=large, memory_bytes=large, device=texts),
+    addresses=tuples_of(texts),
+    tls_fingerprint=hashes,
+    schema_hash=hashes,
+    nonce=large,
+)
+ENVELOPED: dict[type[Any], st.SearchStrategy[Any]] = {
+    wire.Commitment: commitments,
+    wire.Vote: votes,
+    wire.Join: joins,
+    wire.Withdraw: st.builds(wire.Withdraw, epoch=large, reason=texts),
+    wire.Proposal: st.builds(
+        wire.Proposal, height=large, view=large, valid_view=st.none() | large, block=blocks
+    ),
+    wire.Attestation: st.builds(
+        wire.Attestation,
+        epoch=large,
+        round=large,
+        blobs=tuples_of(
+            st.builds(wire.AttestedBlob, batch=batches, trainer=peers, blob_hash=hashes)
+        ),
+        param_round=large,
+        param_root=hashes,
+    ),
+    wire.Verdict: st.builds(
+        wire.Verdict,
+        epoch=large,
+        round=large,
+        batch=batches,
+        trainer=peers,
+        blob_hash=hashes,
+        agreement_ppm=small,
+        accepted=st.booleans(),
+    ),
+    wire.Status: st.builds(
+        wire.Status,
+        height=large,
+        state_root=hashes,
+        phase=st.sampled_from(wire.Phase),
+        epoch=large,
+        round=large,
+        param_round=large,
+        param_root=hashes,
+        warm=st.booleans(),
+        software=texts,
+    ),
+    wire.AntiEntropyDigest: st.builds(
+        wire.AntiEntropyDigest,
+        height=large,
+        block_hash=hashes,
+        view=large,
+        votes=hashes,
+        rounds=tuples_of(
+            st.builds(
+                wire.RoundDigest,
+                epoch=large,
+                round=large,
+                commitments=hashes,
+                attestations=hashes,
+                verdicts=hashes,
+            )
+        ),
+    ),
+}
+STANDALONE: dict[type[Any], st.SearchStrategy[Any]] = {
+    wire.Block: blocks,
+    wire.Certificate: certificates,
+    wire.DecidedBlock: st.builds(wire.DecidedBlock, block=blocks, certificate=certificates),
+    wire.ChunkManifest: st.builds(wire.ChunkManifest, size_bytes=large, chunks=tuples_of(hashes)),
+    wire.BlobHeader: st.builds(
+        wire.BlobHeader,
+        version=small,
+        kind=st.sampled_from(wire.BlobKind),
+        run_id=hashes,
+        epoch=large,
+        round=large,
+        batch=st.none() | batches,
+        producer=peers,
+        tier=small,
+        schema_hash=hashes,
+        codec=st.none()
+        | st.builds(wire.CodecParameters, name=texts, chunk_size=small, top_k=small),
+        tensors=tuples_of(
+            st.builds(
+                wire.TensorEntry,
+                name=texts,
+                shape=tuples_of(large),
+                dtype=texts,
+                chunk_rows=small,
+                chunk_columns=small,
+            )
+        ),
+        sections=tuples_of(st.builds(wire.Section, name=texts, size_bytes=large)),
+        tokens=large,
+        loss=st.floats(allow_nan=False, allow_infinity=False),
+        payload_hash=hashes,
+    ),
+}
+enveloped = st.one_of(list(ENVELOPED.values()))
+messages = st.one_of([*ENVELOPED.values(), *STANDALONE.values()])
