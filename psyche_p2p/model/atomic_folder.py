@@ -29,14 +29,19 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         raise StorageError(f"{str(target)!r} exists already", "choose another name, or --replace")
     partial = target.parent / f".{target.name}.partial"
     try:
-        lock = _claim(partial)
+        lock, is_placed = _claim(partial), False
         try:
             yield partial
             _sync_files(partial)
-            _put_in_place(partial, target)
+            if target.exists():
+                _replace(partial, target)
+            else:
+                partial.rename(target)
+            is_placed = True
             sync_folder(target.parent)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            if not is_placed:  # from then on the partial name may be another writer's
+                shutil.rmtree(partial, ignore_errors=True)
             os.close(lock)
     except OSError as error:
         raise storage_error("cannot write", target, error) from error
@@ -74,11 +79,16 @@ def _sync_files(folder: Path) -> None:
     sync_folder(folder)
 
 
-def _put_in_place(partial: Path, target: Path) -> None:
-    if target.exists():
+def _replace(partial: Path, target: Path) -> None:
+    """Exchange the two and remove the old one, which no other writer can claim meanwhile."""
+    old = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(old, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _exchange(partial, target)
-    else:
-        partial.rename(target)
+        sync_folder(target.parent)
+        shutil.rmtree(partial, ignore_errors=True)
+    finally:
+        os.close(old)
 
 
 def _exchange(left: Path, right: Path) -> None:
