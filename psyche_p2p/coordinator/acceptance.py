@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from psyche_p2p.coordinator.epochs import count_present
+from psyche_p2p.coordinator.committee import get_present
 from psyche_p2p.coordinator.quorum import compute_quorum
 from psyche_p2p.coordinator.require import require_rising
 from psyche_p2p.coordinator.signed import Verify, require_signed
@@ -39,7 +39,7 @@ class Judgement:
 def judge(state: State, opened: OpenRound, command: CloseRound, verify: Verify) -> Judgement:
     """Check every statement in the command, then count them."""
     _check_contributions(state, opened, command, verify)
-    present = count_present(state, opened.committee)
+    present = get_present(state, opened.committee)
     _check_witnessings(state, opened, command, present, verify)
     quorum = compute_quorum(len(present))
     equivocators = _equivocators(opened, command.contributions)

@@ -59,3 +59,10 @@ def select_committee(rules: Rules, members: Iterable[Member], seed: bytes) -> tu
     )
     size = rules.witness_nodes or MAX_COMMITTEE
     return tuple(member.peer for member in ranked[:size])
+
+
+def get_present(state: State, peers: Iterable[PeerId]) -> frozenset[PeerId]:
+    """Those of a committee whose word still counts: authorities, and active members."""
+    if state.rules.authorities:
+        return frozenset(peers)
+    return frozenset(peers).intersection(member.peer for member in state.active_members)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from psyche_p2p.coordinator.assignment import trainers_of
-from psyche_p2p.coordinator.committee import select_committee
+from psyche_p2p.coordinator.committee import get_present, select_committee
 from psyche_p2p.coordinator.ledger import settle
 from psyche_p2p.coordinator.membership import with_applicants
 from psyche_p2p.coordinator.opening import open_rounds, require_learning_rates
@@ -131,11 +131,10 @@ def warm_statement(state: State) -> Warm:
     return Warm(state.epoch, state.param_round, state.param_root)
 
 
-def count_present(state: State, peers: tuple[PeerId, ...]) -> frozenset[PeerId]:
-    """Those of a committee whose word still counts: authorities, and active members."""
-    if state.rules.authorities:
-        return frozenset(peers)
-    return frozenset(peers).intersection(member.peer for member in state.active_members)
+def closing_voters(state: State) -> frozenset[PeerId]:
+    """Who speaks for the final parameters: the closing committee, or all if none of it is left."""
+    everyone = tuple(member.peer for member in state.active_members)
+    return get_present(state, state.closing_committee) or frozenset(everyone)
 
 
 def _select_entrants(state: State) -> tuple[Applicant, ...]:
@@ -180,7 +179,7 @@ def _is_enough(state: State, members: tuple[Member, ...]) -> bool:
     return (
         len(members) >= state.rules.min_members
         and bool(trainers_of(members))
-        and len(staying) >= compute_quorum(len(incumbents))
+        and (not incumbents or len(staying) >= compute_quorum(len(incumbents)))
     )
 
 
@@ -198,7 +197,7 @@ def _abandon_epoch(state: State, warm: tuple[Applicant, ...]) -> State:
 
 
 def _require_final_root(state: State, command: CloseEpoch, verify: Verify) -> None:
-    present = count_present(state, state.closing_committee)
+    present = closing_voters(state)
     require_rising([one.peer for one in command.signatures], "witnesses")
     statement = final_attestation(state, command.param_root)
     for one in command.signatures:

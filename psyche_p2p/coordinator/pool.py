@@ -6,21 +6,23 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeAlias
 
 from psyche_p2p.coordinator.acceptance import encode_held
 from psyche_p2p.coordinator.commands import AnyCommand
-from psyche_p2p.coordinator.epochs import count_present
+from psyche_p2p.coordinator.committee import get_present
 from psyche_p2p.coordinator.opening import learning_rates, rounds_left
 from psyche_p2p.coordinator.signed import Signed
 from psyche_p2p.coordinator.state import State
-from psyche_p2p.ids import PeerId
+from psyche_p2p.ids import BatchInterval, PeerId
 from psyche_p2p.wire.commands import CloseRound, Contribution, Witnessing
 from psyche_p2p.wire.messages import Attestation, AttestedBlob, Commitment
 from psyche_p2p.wire.records import OpenRound
 
 MAX_CONTRIBUTIONS = 288  # what fits a block, with the largest committee's attestations
 
-_Key = tuple[int, bytes]  # slot, blob hash
+_Key: TypeAlias = tuple[int, bytes]  # slot, blob hash
+_Slots: TypeAlias = dict[tuple[BatchInterval, PeerId], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,10 @@ def order_blobs(blobs: Iterable[AttestedBlob]) -> tuple[AttestedBlob, ...]:
 
 def make_close_round(state: State, opened: OpenRound, pool: Pool) -> CloseRound:
     """The CloseRound that says everything this pool knows about a round."""
-    known = _contributions(state, opened, pool.commitments)
-    attested = _attestations(state, opened, pool.attestations, known)
-    kept = _select(known, attested.values())
+    slots = {(slot.batch, slot.trainer): index for index, slot in enumerate(opened.slots)}
+    known = _contributions(state, opened, slots, pool.commitments)
+    attested = _attestations(state, opened, slots, pool.attestations, known)
+    kept = _select(known, (keys for _, keys in attested.values()))
     order = sorted(kept)
     index_of = {key: index for index, key in enumerate(order)}
     return CloseRound(
@@ -54,19 +57,18 @@ def make_close_round(state: State, opened: OpenRound, pool: Pool) -> CloseRound:
         round=opened.round,
         contributions=tuple(kept[key] for key in order),
         witnessings=tuple(
-            _witnessing(opened, witness, attested[witness], index_of)
-            for witness in sorted(attested)
-            if all(key in index_of for key in _keys(opened, attested[witness].message))
+            _witnessing(witness, signed, [index_of[key] for key in keys], len(order))
+            for witness, (signed, keys) in sorted(attested.items())
+            if all(key in index_of for key in keys)
         ),
         learning_rate_bits=next(iter(learning_rates(state, min(1, rounds_left(state)))), None),
     )
 
 
 def _contributions(
-    state: State, opened: OpenRound, commitments: Sequence[Signed]
+    state: State, opened: OpenRound, slots: _Slots, commitments: Sequence[Signed]
 ) -> dict[_Key, Contribution]:
     """The commitments that belong to a slot of the round."""
-    slots = {(slot.batch, slot.trainer): index for index, slot in enumerate(opened.slots)}
     known: dict[_Key, Contribution] = {}
     for signed in commitments:
         one: Commitment = signed.message
@@ -89,30 +91,31 @@ def _contributions(
 def _attestations(
     state: State,
     opened: OpenRound,
+    slots: _Slots,
     attestations: Sequence[Signed],
     known: dict[_Key, Contribution],
-) -> dict[int, Signed]:
+) -> dict[int, tuple[Signed, list[_Key]]]:
     """By committee index: each witness's fullest attestation that a block can express."""
-    present = count_present(state, opened.committee)
+    present = get_present(state, opened.committee)
     index_of = {peer: index for index, peer in enumerate(opened.committee) if peer in present}
-    best: dict[int, Signed] = {}
+    best: dict[int, tuple[Signed, list[_Key]]] = {}
     for signed in attestations:
         one: Attestation = signed.message
         witness = index_of.get(signed.sender)
         is_ours = (one.epoch, one.round) == (state.epoch, opened.round)
         if witness is None or not is_ours or one.param_round > state.closed_count:
             continue
-        keys = _keys(opened, one)
+        keys = _keys(slots, one)
         is_rising = all(first < second for first, second in pairwise(keys))
         if not is_rising or any(key not in known for key in keys):
             continue
-        if witness not in best or len(one.blobs) > len(best[witness].message.blobs):
-            best[witness] = signed
+        if witness not in best or len(keys) > len(best[witness][1]):
+            best[witness] = (signed, keys)
     return best
 
 
-def _keys(opened: OpenRound, attestation: Attestation) -> list[_Key]:
-    slots = {(slot.batch, slot.trainer): index for index, slot in enumerate(opened.slots)}
+def _keys(slots: _Slots, attestation: Attestation) -> list[_Key]:
+    """What an attestation holds; a batch that the round has not gets a slot that no one knows."""
     return [
         (slots.get((blob.batch, blob.trainer), len(slots)), blob.blob_hash)
         for blob in attestation.blobs
@@ -120,24 +123,18 @@ def _keys(opened: OpenRound, attestation: Attestation) -> list[_Key]:
 
 
 def _select(
-    known: dict[_Key, Contribution], attested: Iterable[Signed]
+    known: dict[_Key, Contribution], attested: Iterable[list[_Key]]
 ) -> dict[_Key, Contribution]:
     """The contributions with the most support, as many as a block holds."""
-    support = Counter[bytes]()
-    for signed in attested:
-        support.update(blob.blob_hash for blob in signed.message.blobs)
-    ranked = sorted(known, key=lambda key: (-support[key[1]], key))
+    support = Counter(key for keys in attested for key in keys)
+    ranked = sorted(known, key=lambda key: (-support[key], key))
     return {key: known[key] for key in ranked[:MAX_CONTRIBUTIONS]}
 
 
-def _witnessing(
-    opened: OpenRound, witness: int, signed: Signed, index_of: dict[_Key, int]
-) -> Witnessing:
+def _witnessing(witness: int, signed: Signed, held: Sequence[int], count: int) -> Witnessing:
     one: Attestation = signed.message
-    held = [index_of[key] for key in _keys(opened, one)]
-    return Witnessing(
-        witness, encode_held(held, len(index_of)), one.param_round, one.param_root, signed.signature
-    )
+    bits = encode_held(held, count)
+    return Witnessing(witness, bits, one.param_round, one.param_root, signed.signature)
 
 
 def latest_by_sender(statements: Iterable[Signed]) -> dict[PeerId, Signed]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from psyche_p2p.coordinator.acceptance import count_votes, judge
 from psyche_p2p.coordinator.chain import SEED_CONTEXT, next_seed, seed_message
 from psyche_p2p.coordinator.commands import AnyCommand, encode_command
-from psyche_p2p.coordinator.epochs import count_present, final_attestation, warm_statement
+from psyche_p2p.coordinator.epochs import closing_voters, final_attestation, warm_statement
 from psyche_p2p.coordinator.findings import find_double_commitments, find_failed_work
 from psyche_p2p.coordinator.opening import first_round_count, learning_rates
 from psyche_p2p.coordinator.pool import Pool, latest_by_sender, make_close_round
@@ -114,7 +114,7 @@ def _begin_training(state: State, pool: Pool) -> wire.BeginTraining:
 
 def _close_epoch(state: State, pool: Pool) -> Iterator[wire.CloseEpoch]:
     """One for each root that somebody reached; at most one has a quorum, while liars are few."""
-    present = count_present(state, state.closing_committee)
+    present = closing_voters(state)
     roots = {
         one.message.param_root for one in pool.attestations if one.message.epoch == state.epoch
     }

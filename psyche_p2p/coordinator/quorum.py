@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _SMALLEST_WITH_LIARS = 4
-_SMALL_QUORUMS = (0, 1, 2, 2)
+_SMALL_QUORUMS = (1, 1, 2, 2)  # of nobody: more than there are
 
 
 def compute_quorum(size: int) -> int:

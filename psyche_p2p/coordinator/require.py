@@ -48,7 +48,12 @@ def require_account(state: State, peer: PeerId) -> Account:
 
 def require_other_voter(state: State, peer: PeerId) -> None:
     """The last voter cannot be let go: nobody could decide anything any more."""
-    if state.rules.authorities:
-        return
-    if all(member.peer == peer for member in state.active_members):
+    if is_last_voter(state, peer):
         raise Rejected(f"{short_id(peer)} is the last voter, and a log needs one")
+
+
+def is_last_voter(state: State, peer: PeerId) -> bool:
+    """Whether nobody but this peer votes, if anyone does. Authorities vote whoever is a member."""
+    if state.rules.authorities:
+        return False
+    return all(member.peer == peer for member in state.active_members)

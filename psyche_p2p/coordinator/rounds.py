@@ -16,7 +16,7 @@ from psyche_p2p.coordinator.ledger import (
 )
 from psyche_p2p.coordinator.membership import eject, with_members
 from psyche_p2p.coordinator.opening import open_rounds, require_next_learning_rate
-from psyche_p2p.coordinator.require import require_epoch, require_other_voter, require_phase
+from psyche_p2p.coordinator.require import is_last_voter, require_epoch, require_phase
 from psyche_p2p.coordinator.signed import Verify
 from psyche_p2p.coordinator.state import State
 from psyche_p2p.errors import Rejected
@@ -152,22 +152,12 @@ def _drop_missing(state: State) -> State:
 
 
 def _eject_equivocators(state: State, judgement: Judgement) -> State:
+    """Eject those who are still there to be ejected."""
     for peer in judgement.equivocators:
-        if can_eject(state, peer):
+        account = state.find_account(peer)
+        if account is not None and not account.is_banned and not is_last_voter(state, peer):
             state = eject(state, peer)
     return state
-
-
-def can_eject(state: State, peer: PeerId) -> bool:
-    """Whether a peer is still there to be ejected, and not the last voter."""
-    account = state.find_account(peer)
-    if account is None or account.is_banned:
-        return False
-    try:
-        require_other_voter(state, peer)
-    except Rejected:
-        return False
-    return True
 
 
 def _settle(state: State, opened: OpenRound, judgement: Judgement) -> State:

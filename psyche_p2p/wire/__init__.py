@@ -25,6 +25,8 @@ from psyche_p2p.wire.messages import (
     Commitment,
     DecidedBlock,
     Join,
+    OwnerAction,
+    OwnerOrder,
     Phase,
     Proposal,
     Role,
@@ -37,6 +39,7 @@ from psyche_p2p.wire.messages import (
     Vote,
     VoteSignature,
     VoteStep,
+    Warm,
     Withdraw,
 )
 
@@ -63,6 +66,9 @@ __all__ = [
     "Capabilities",
     "Join",
     "Withdraw",
+    "Warm",
+    "OwnerAction",
+    "OwnerOrder",
     "Status",
     "Block",
     "Proposal",

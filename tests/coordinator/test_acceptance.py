@@ -157,6 +157,25 @@ def test_the_word_of_a_witness_that_left_does_not_count() -> None:
     assert len(close(world).witnessings) == 4
 
 
+def test_without_any_witness_left_nothing_is_accepted() -> None:
+    """A quorum of nobody must not be had for nothing."""
+    world = in_training(peers=5)
+    gone = head(world).committee
+    opened = replace(head(world), committee=(gone[0],))
+    state = replace(world.state, open_rounds=(opened, *world.state.open_rounds[1:]))
+    left = [
+        replace(one, status=MemberStatus.WITHDRAWN) if one.peer == gone[0] else one
+        for one in state.members
+    ]
+    world.state = replace(state, members=tuple(left))
+    world.wait(60)
+    command = close(world)
+    assert len(command.contributions) == 5
+    after = apply_command(replace(world.state, time_ms=world.clock_ms), command, verify)
+    assert after.closed_rounds[-1].accepted == ()
+    assert after.points_issued == 0
+
+
 def test_a_stale_attestation_is_not_accepted() -> None:
     """The same statement about the round before has other bytes, so its signature does not fit."""
     world = in_training(rounds=0)

@@ -32,7 +32,7 @@ FIVE = replace(RULES, witness_nodes=5)
 seeds = st.binary(min_size=32, max_size=32)
 
 
-@pytest.mark.parametrize(("size", "quorum"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 4), (7, 5)])
+@pytest.mark.parametrize(("size", "quorum"), [(0, 1), (1, 1), (2, 2), (3, 2), (4, 3), (7, 5)])
 def test_quorums_of_small_committees(size: int, quorum: int) -> None:
     assert compute_quorum(size) == quorum
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from psyche_p2p.coordinator import committee_at
+from psyche_p2p.coordinator import committee_at, final_attestation
 from psyche_p2p.coordinator.transition import apply_command
 from psyche_p2p.errors import Rejected
 from psyche_p2p.identity import verify
@@ -22,7 +22,7 @@ from psyche_p2p.wire.commands import (
     Release,
 )
 from psyche_p2p.wire.messages import OwnerAction, OwnerOrder
-from tests.coordinator.world import World, admit, identity, make_config, make_join
+from tests.coordinator.world import World, admit, identity, make_config, make_join, param_root
 
 OWNER = identity(60)
 
@@ -186,6 +186,33 @@ def test_the_cooldown_lasts_and_needs_a_quorum_for_one_root() -> None:
     assert world.step()
     assert (world.state.phase, world.state.epoch) == (Phase.WAITING_FOR_MEMBERS, 1)
     world.run_until(Phase.TRAIN)
+
+
+def test_parameters_need_a_quorum_even_if_the_closing_committee_is_gone() -> None:
+    world = World.start(make_config(run={"total_rounds": 1}), 5)
+    world.run_until(Phase.COOLDOWN)
+    world.wait(5)
+    first = world.state.closing_committee[0]
+    world.state = replace(world.state, closing_committee=(first,))
+    leave(world, first)
+    command = CloseEpoch(world.state.epoch, param_root(9), ())
+    with pytest.raises(Rejected, match="0 of 3 witnesses"):
+        world.decide(command)
+    final = final_attestation(world.state, param_root(1))
+    said = [world.say(member.peer, final) for member in world.state.active_members]
+    world.pool = replace(world.pool, attestations=tuple(said))
+    assert world.step()
+    assert world.state.phase is Phase.FINISHED
+    assert world.state.param_root == param_root(1)
+
+
+def test_a_run_of_an_authority_alone_begins_when_trainers_come() -> None:
+    config = make_config(committee={"authorities": [identity(50).peer_id]})
+    world = World.start(config, {})
+    for index in (1, 2):
+        world.decide(admit(identity(index), make_join(), world.run_id))
+    world.run_until(Phase.TRAIN, rounds=3)
+    assert committee_at(world.state) == (identity(50).peer_id,)
 
 
 def test_the_owner_pauses_and_resumes() -> None:
