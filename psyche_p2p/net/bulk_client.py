@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import groupby
 from types import TracebackType
@@ -26,6 +26,7 @@ from psyche_p2p.net.methods import (
     channel_options,
 )
 from psyche_p2p.net.tls import CHANNEL_TLS_OPTIONS, PinnedCertificate, channel_credentials
+from psyche_p2p.net.watchdog import Watchdog
 from psyche_p2p.wire import AntiEntropyDigest, DecidedBlock, decode, encode
 from psyche_p2p.wire.bulk import (
     BlobRequest,
@@ -150,36 +151,25 @@ class BulkClient:
         self, contact: Contact, method: str, request: bytes, most: int, is_exact: bool = True
     ) -> AsyncGenerator[bytes, None]:
         """The messages of a stream: at most, or exactly, so many."""
-        async with self._open_stream(contact, method, request) as call:
-            count = 0
-            while True:
-                message = await self._next(contact, call)
-                if message is grpc.aio.EOF:
-                    break
-                if count == most + (not is_exact):  # a pull has a message before its statements
-                    raise _misbehaviour(contact, f"more than the {most} messages asked for")
-                count += 1
-                yield message
-        if is_exact and count < most:
-            raise _misbehaviour(contact, f"{count} messages where {most} were asked for")
-
-    @asynccontextmanager
-    async def _open_stream(
-        self, contact: Contact, method: str, request: bytes
-    ) -> AsyncIterator[Any]:
         call = self._method(contact, "unary_stream", method)(request)
+        count = 0
         try:
-            yield call
+            with Watchdog(self._patience.stall_s) as watchdog:
+                while (message := await call.read()) is not grpc.aio.EOF:
+                    if count == most + (not is_exact):  # a pull begins with what the peer wants
+                        raise _misbehaviour(contact, f"more than the {most} messages asked for")
+                    count += 1
+                    watchdog.rest()  # what the caller does with it may take its time
+                    yield message
+                    watchdog.pat()
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(short_id(contact.peer), error) from error
+        except asyncio.TimeoutError as error:
+            raise Unreachable(f"peer {short_id(contact.peer)}: {error}") from error
         finally:
             call.cancel()
-
-    async def _next(self, contact: Contact, call: Any) -> Any:
-        try:
-            reading = self._translated(contact, call.read())
-            return await asyncio.wait_for(reading, self._patience.stall_s)
-        except asyncio.TimeoutError as error:
-            cause = f"peer {short_id(contact.peer)} sent nothing for {self._patience.stall_s:g} s"
-            raise Unreachable(cause) from error
+        if is_exact and count < most:
+            raise _misbehaviour(contact, f"{count} messages where {most} were asked for")
 
     async def _translated(self, contact: Contact, call: Awaitable[ItemT]) -> ItemT:
         try:

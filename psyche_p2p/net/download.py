@@ -197,7 +197,8 @@ class Download:
             here = total - len(self._plan.missing)
             sources = len(self._plan.sources())
             self._on_progress(FetchProgress(self._blob_hash, here, total, sources))
-        self._wake.set()
+        if useless:
+            self._wake.set()
 
     def _drop_stalled(self) -> None:
         for order in self._plan.stalled(self._clock.monotonic_s()):

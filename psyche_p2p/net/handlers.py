@@ -16,6 +16,7 @@ from psyche_p2p.log import get_logger
 from psyche_p2p.net.callers import Caller, Gate, NotTrusted
 from psyche_p2p.net.errors import NotHeld
 from psyche_p2p.net.limits import Turnstile
+from psyche_p2p.net.watchdog import Watchdog
 
 _log = get_logger(__name__)
 ItemT = TypeVar("ItemT")
@@ -33,6 +34,7 @@ class Call:
     gate: Gate
     turnstile: Turnstile
     clock: Clock
+    watchdog: Watchdog
 
     async def send(self, data: bytes) -> None:
         """Send one message within the caller's bandwidth, once it has taken those before."""
@@ -40,20 +42,20 @@ class Call:
         now = self.clock.monotonic_s()
         wait_s = self.turnstile.spend_bytes(self.caller.key, len(data), now)
         if wait_s > 0:
+            self.watchdog.rest()
             await asyncio.sleep(wait_s)
-        await self._in_time(self.context.write(data))
+        self.watchdog.pat()
+        await self.context.write(data)
 
     async def received(self) -> AsyncIterator[bytes]:
         """The messages of the caller's stream, which must not pause for long."""
         while True:
-            message = await self._in_time(self.context.read())
+            self.watchdog.pat()
+            message = await self.context.read()
             if message is grpc.aio.EOF:
                 return
             self.gate.require_still(self.caller)
             yield message
-
-    async def _in_time(self, action: Awaitable[ItemT]) -> ItemT:
-        return await asyncio.wait_for(action, self.turnstile.limits.stall_s)
 
 
 class CallWrapper:
@@ -90,8 +92,8 @@ class CallWrapper:
 
     async def _serve(self, context: Any, run: Callable[[Call], Awaitable[ItemT]]) -> ItemT | None:
         try:
-            with self._admitted(context) as call:
-                return await asyncio.wait_for(run(call), self._turnstile.limits.max_call_s)
+            with Watchdog(self._turnstile.limits.max_call_s), self._admitted(context) as call:
+                return await run(call)
         except (PsycheError, asyncio.TimeoutError) as error:
             code = status_code(error)
             _log.debug("call refused", code=code.name, cause=str(error))
@@ -101,8 +103,11 @@ class CallWrapper:
     @contextmanager
     def _admitted(self, context: Any) -> Iterator[Call]:
         caller = self._gate.admit(context)
-        with self._turnstile.enter(caller.key, self._clock.monotonic_s()):
-            yield Call(caller, context, self._gate, self._turnstile, self._clock)
+        with (
+            self._turnstile.enter(caller.key, self._clock.monotonic_s()),
+            Watchdog(self._turnstile.limits.stall_s) as watchdog,
+        ):
+            yield Call(caller, context, self._gate, self._turnstile, self._clock, watchdog)
 
 
 def status_code(error: PsycheError | asyncio.TimeoutError) -> grpc.StatusCode:

@@ -10,6 +10,7 @@ import grpc
 
 from psyche_p2p.errors import StorageError, WireCode, WireError
 from psyche_p2p.ids import BlobHash, Height
+from psyche_p2p.net.chunk_cache import ChunkCache
 from psyche_p2p.net.errors import NotHeld
 from psyche_p2p.net.handlers import Call, CallWrapper
 from psyche_p2p.net.methods import (
@@ -39,6 +40,8 @@ from psyche_p2p.wire.bulk import (
     PullRequest,
     PushReply,
 )
+
+CACHED_BYTES = 128 << 20
 
 
 class Statements(Protocol):
@@ -70,6 +73,7 @@ class BlobMethods:
     def __init__(self, shelf: Shelf, is_shown: Callable[[BlobHash], bool]) -> None:
         self._shelf = shelf
         self._is_shown = is_shown
+        self._cache = ChunkCache(CACHED_BYTES)
 
     async def have(self, _: Call, request: bytes) -> bytes:
         hashes = decode(HaveRequest, request).blob_hashes
@@ -83,24 +87,25 @@ class BlobMethods:
         return encode(blob.manifest)
 
     async def fetch(self, call: Call, request: bytes) -> None:
-        """Send the chunks in order, reading the next while one is on its way: two in memory."""
+        """Send the chunks in order, each read when the one before is on its way."""
         asked = decode(ChunkRequest, request)
         indices = list(expand_ranges(asked.ranges))
         blob = await self._open(asked.blob_hash)
         for index in indices:
             blob.require(index)
-        reading = asyncio.create_task(asyncio.to_thread(blob.read, indices[0]))
         try:
-            for following in [*indices[1:], None]:
-                data = await reading
-                if following is not None:
-                    reading = asyncio.create_task(asyncio.to_thread(blob.read, following))
-                await call.send(data)
+            for index in indices:
+                await call.send(await self._read(asked.blob_hash, blob, index))
         except StorageError:
             self._shelf.forget(asked.blob_hash)
             raise
-        finally:
-            reading.cancel()
+
+    async def _read(self, blob_hash: BlobHash, blob: OpenBlob, index: int) -> bytes:
+        chunk = self._cache.get((blob_hash, index))
+        if chunk is None:
+            chunk = await asyncio.to_thread(blob.read, index)
+            self._cache.put((blob_hash, index), chunk)
+        return chunk
 
     async def _open(self, blob_hash: BlobHash) -> OpenBlob:
         if not self._is_shown(blob_hash):

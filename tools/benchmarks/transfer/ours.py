@@ -14,6 +14,7 @@ from psyche_p2p.clock import SystemClock
 from psyche_p2p.hashing import hash_bytes
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import BlobHash, Height
+from psyche_p2p.net.allocator import keep_freed_memory
 from psyche_p2p.net.bulk_client import BulkClient, Contact, Patience
 from psyche_p2p.net.bulk_server import BulkServer, ServerLimits
 from psyche_p2p.net.callers import MemberGate
@@ -114,12 +115,14 @@ def seal_bytes(blob: bytes) -> SealedBlob:
 
 @asynccontextmanager
 async def serve(folder: Path, blob: bytes) -> AsyncIterator[Any]:
+    keep_freed_memory()
     async with serve_blob("server", folder, seal_bytes(blob)) as address:
         yield address
 
 
 @asynccontextmanager
 async def connect(folder: Path, address: Any) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
+    keep_freed_memory()
     where, blob_hash = address
     async with fetching(folder, [("server", where)], blob_hash) as fetch:
         yield fetch
