@@ -24,6 +24,7 @@ _COMMANDS = {
     "generate": "psyche_p2p.cli.generate:generate_text",
     "data": "psyche_p2p.cli.data:data",
     "bootstrap": "psyche_p2p.cli.bootstrap:bootstrap",
+    "observe": "psyche_p2p.cli.observe:observe",
 }
 _SUMMARIES = {
     "keys": "Make and show a peer's identity.",
@@ -35,6 +36,7 @@ _SUMMARIES = {
     "generate": "Continue a text with a checkpoint.",
     "data": "Show this machine's training data and compare it with others'.",
     "bootstrap": "Run a peer that others find the network through.",
+    "observe": "Look at a run without taking part.",
 }
 
 
