@@ -42,7 +42,7 @@ def server_options(max_connections: int, idle_s: float, handshake_s: float) -> l
         ("grpc.http2.min_ping_interval_without_data_ms", _PING_MS // 2),
         ("grpc.http2.max_ping_strikes", 2),
         ("grpc.http2.max_frame_size", _FRAME_BYTES),
-        ("grpc.so_reuseport", 0),  # a taken port must be an error, not a share of the traffic
+        ("grpc.so_reuseport", 1),  # for BulkServer.renew
     ]
 
 
