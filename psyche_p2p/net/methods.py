@@ -20,6 +20,7 @@ MAX_PULLED_STATEMENTS = 4096
 
 _FRAME_BYTES = MIB
 _METADATA_BYTES = 8 << 10
+_CONNECT_MS = 10_000
 _PING_MS = 20_000
 _PING_TIMEOUT_MS = 10_000
 _SECOND_MS = 1000
@@ -41,7 +42,7 @@ def server_options(max_connections: int, idle_s: float, handshake_s: float) -> l
         ("grpc.http2.min_ping_interval_without_data_ms", _PING_MS // 2),
         ("grpc.http2.max_ping_strikes", 2),
         ("grpc.http2.max_frame_size", _FRAME_BYTES),
-        ("grpc.so_reuseport", 0),  # a taken port must be an error, not a share of the traffic
+        ("grpc.so_reuseport", 1),  # for BulkServer.renew
     ]
 
 
@@ -54,7 +55,8 @@ def channel_options() -> list[Any]:
         ("grpc.keepalive_time_ms", _PING_MS),
         ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # in gRPC's C core this is how long one attempt may take, TLS and long ways included
+        ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),
         ("grpc.max_reconnect_backoff_ms", 5000),
         ("grpc.http2.max_frame_size", _FRAME_BYTES),
         ("grpc.use_local_subchannel_pool", 1),

@@ -1,8 +1,12 @@
 """Who may speak on the bulk plane: certificates pinned to identities, and the TLS made of them.
 
-A member trusts the certificates of the current members and no authority. gRPC reads the list anew
-at every handshake, but a channel that is open outlives it and a trusted certificate could sign
-another, so every call is checked once more by the fingerprint its channel was opened with.
+A member trusts the certificates of the current members and no authority. A channel that is open
+outlives that list and a trusted certificate could sign another, so every call is checked once more,
+by the fingerprint its channel was opened with.
+
+gRPC could read the list anew at every handshake (`dynamic_ssl_server_credentials`), but frees what
+another handshake is still using (github.com/grpc/grpc/issues/36693): a thousand connections opened
+at once killed the process. So when the list changes, the server changes: `BulkServer.renew`.
 """
 
 from __future__ import annotations
@@ -96,17 +100,11 @@ def pem_fingerprint(pem: bytes) -> bytes:
 
 
 def member_server_credentials(own: TlsCertificate, trust: MemberTrust) -> grpc.ServerCredentials:
-    """TLS that asks for a member's certificate, by the list as it is at each handshake."""
-
-    def configuration() -> grpc.ServerCertificateConfiguration:
-        # With no members yet: our own, because an empty list is refused by the library.
-        roots = trust.roots_pem() or own.certificate_pem
-        pair = (own.private_key_pem, own.certificate_pem)
-        return grpc.ssl_server_certificate_configuration([pair], root_certificates=roots)
-
-    return grpc.dynamic_ssl_server_credentials(
-        configuration(), configuration, require_client_authentication=True
-    )
+    """TLS that asks for the certificate of one who is a member at this moment."""
+    # With no members yet: our own, because an empty list is refused by the library.
+    roots = trust.roots_pem() or own.certificate_pem
+    pair = (own.private_key_pem, own.certificate_pem)
+    return grpc.ssl_server_credentials([pair], roots, require_client_auth=True)
 
 
 def joiner_server_credentials(own: TlsCertificate) -> grpc.ServerCredentials:

@@ -99,6 +99,11 @@ class Host:
     trust: MemberTrust
     server: BulkServer
 
+    async def trust_only(self, *people: Person) -> None:
+        """The members change."""
+        self.trust.replace(person.pinned for person in people)
+        await self.server.renew()
+
     def contact(self, port: int | None = None) -> Contact:
         return Contact(self.person.pinned, f"127.0.0.1:{port or self.server.ports[0]}")
 
@@ -139,9 +144,11 @@ async def serve_members(
         service = make_service(wrapper, shelf)
     else:
         service = member_service(wrapper, shelf, log or NoLog(), statements or NoStatements())
-    credentials = member_server_credentials(person.tls, trust)
     async with BulkServer(
-        ("127.0.0.1:0",), credentials, service, server_limits or ServerLimits()
+        ("127.0.0.1:0",),
+        lambda: member_server_credentials(person.tls, trust),
+        service,
+        server_limits or ServerLimits(),
     ) as server:
         yield Host(person, store, shelf, trust, server)
 
@@ -158,9 +165,11 @@ async def serve_joiners(
     """The same peer's service for joiners."""
     wrapper = CallWrapper(AddressGate(), Turnstile(limits or CallLimits()), SystemClock())
     service = joiner_service(wrapper, host.shelf, NoLog(), set(public).__contains__)
-    credentials = joiner_server_credentials(host.person.tls)
     async with BulkServer(
-        addresses, credentials, service, server_limits or ServerLimits()
+        addresses,
+        lambda: joiner_server_credentials(host.person.tls),
+        service,
+        server_limits or ServerLimits(),
     ) as server:
         yield server
 

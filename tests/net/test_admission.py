@@ -55,7 +55,7 @@ def test_a_stranger_is_refused_and_served_once_admitted(tmp_path: Path) -> None:
     async def scene(host: Host) -> None:
         with pytest.raises(Unreachable):
             await ask(host, BOB)
-        host.trust.replace([ALICE.pinned, BOB.pinned])
+        await host.trust_only(ALICE, BOB)
         await ask(host, BOB)
 
     run_with_server(tmp_path, [ALICE], scene)
@@ -124,7 +124,7 @@ def test_a_removed_member_is_refused_on_its_open_channel(tmp_path: Path) -> None
     async def scene(host: Host) -> None:
         async with member_client(ALICE) as client:
             await client.have(host.contact(), [])
-            host.trust.replace([BOB.pinned])
+            host.trust.replace([BOB.pinned])  # the channel stays: every call asks
             with pytest.raises(NotAdmitted):
                 await client.have(host.contact(), [])
             for method in (
@@ -156,6 +156,22 @@ def test_a_member_removed_in_the_middle_of_a_stream_gets_no_more(tmp_path: Path)
     run_with_server(tmp_path, [ALICE], scene)
 
 
+def test_calls_go_on_while_the_members_change(tmp_path: Path) -> None:
+    async def scene(host: Host) -> None:
+        blob_hash = host.store.add(make_blob(20))
+        async with member_client(ALICE) as client:
+            received = 0
+            async for _ in client.fetch(host.contact(), blob_hash, range(20)):
+                if received == 2:
+                    await host.trust_only(ALICE, BOB)
+                    await ask(host, BOB)
+                received += 1
+            assert received == 20
+            await client.have(host.contact(), [])
+
+    run_with_server(tmp_path, [ALICE], scene)
+
+
 def test_a_member_with_a_new_certificate_loses_the_old_one(tmp_path: Path) -> None:
     now = int(time.time())
     renewed = make_person("alice", (now - 60, now + 7200))
@@ -163,7 +179,7 @@ def test_a_member_with_a_new_certificate_loses_the_old_one(tmp_path: Path) -> No
 
     async def scene(host: Host) -> None:
         await ask(host, ALICE)
-        host.trust.replace([renewed.pinned])
+        await host.trust_only(renewed)
         await ask(host, renewed)
         with pytest.raises((Unreachable, NotAdmitted)):
             await ask(host, ALICE)

@@ -88,10 +88,11 @@ class RelayUser:
             )
             await _send(connection, sign_ticket(ticket, self.identity))
             _require_ok(relay, await _receive(connection, RelayAnswer))
-        except BaseException as error:
+        except (OSError, WireError, asyncio.TimeoutError) as error:
             connection.close()
-            if isinstance(error, (OSError, WireError, asyncio.TimeoutError)):
-                raise Unavailable(f"{relay} broke off: {str(error) or 'no answer'}") from error
+            raise Unavailable(f"{relay} broke off: {str(error) or 'no answer'}") from error
+        except BaseException:
+            connection.close()
             raise
         return connection
 

@@ -14,6 +14,7 @@ from psyche_p2p.net.relay.address import RelayAddress
 from psyche_p2p.net.relay.client import RelayListener, RelayUser
 from psyche_p2p.net.relay.desk import RelayLimits
 from psyche_p2p.net.relay.server import RelayServer
+from tests.echo import echo
 
 RUN = RunId(b"r" * 32)
 RELAY, HIDDEN, CALLER, STRANGER = (Identity.from_seed(bytes([n]) * 32) for n in range(4))
@@ -50,17 +51,6 @@ async def scene(limits: RelayLimits | None = None) -> AsyncIterator[Scene]:
             await listener.is_listening.wait()
             yield Scene(server, address, members, listener)
     hidden.close()
-
-
-async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        pass
-    finally:
-        writer.close()
 
 
 async def receive(connection: Any, size_bytes: int) -> bytes:

@@ -122,13 +122,20 @@ def test_nothing_is_left_when_the_process_in_the_middle_is_killed() -> None:
 
 @needs_namespaces
 @pytest.mark.slow
-def test_links_are_what_was_asked() -> None:
-    asked = PathProfile(delay_ms=50, loss=0.02, up_mbit=50, down_mbit=50)
-    with Wan([asked] * 2, seed=5) as wan:
-        found = measure(wan, datagrams=1500, mebibytes=12)
-    assert 100 <= found.rtt_p50_ms < 115
+def test_delay_and_loss_are_what_was_asked() -> None:
+    with Wan([PathProfile(delay_ms=50, loss=0.02)] * 2, seed=5) as wan:
+        found = measure(wan, datagrams=1500, mebibytes=1)
+    assert 100 <= found.rtt_p50_ms < 130  # a busy machine adds to it, nothing takes away
     assert found.loss == pytest.approx(0.02, abs=0.009)  # 3 sigma
-    assert 0.75 * 50 < found.tcp_mbit < 50
+
+
+@needs_namespaces
+@pytest.mark.slow
+def test_the_rate_is_what_was_asked() -> None:
+    with Wan([PathProfile(delay_ms=5, up_mbit=20, down_mbit=20)] * 2) as wan:
+        found = measure(wan, datagrams=10, mebibytes=6)
+    headers = 1 - 52 / 1500
+    assert 0.6 * 20 < found.tcp_mbit < 1.02 * 20 * headers
 
 
 def test_a_machine_that_cannot_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:

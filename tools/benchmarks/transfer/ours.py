@@ -63,8 +63,12 @@ async def serve_blob(
     nothing = Frontier(Height(0), BlobHash(bytes(32)), 0, ())  # type: ignore[arg-type]
     pool = StatementPool(BlobHash(bytes(32)), lambda _: False, nothing, lambda _: None)  # type: ignore[arg-type]
     service = member_service(wrapper, Shelf(store), _NoLog(), pool)
-    credentials = member_server_credentials(tls, trust)
-    async with BulkServer(("127.0.0.1:0",), credentials, service, ServerLimits()) as server:
+    async with BulkServer(
+        ("127.0.0.1:0",),
+        lambda: member_server_credentials(tls, trust),
+        service,
+        ServerLimits(),
+    ) as server:
         yield f"127.0.0.1:{server.ports[0]}", blob_hash
 
 
