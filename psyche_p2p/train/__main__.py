@@ -1,0 +1,81 @@
+"""The trainer process: `python -m psyche_p2p.train IN OUT` with two inherited file descriptors.
+
+It reads commands and writes events until the peer closes its end, and dies with the peer. Ctrl-C is
+the peer's to handle: it reaches the whole group of processes, and a round may yet be finished.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+
+from psyche_p2p.errors import LocalError, PsycheError
+from psyche_p2p.train.messages import Apply, Evaluate, Failed, Save, Setup, Train
+from psyche_p2p.train.pipe import MessagePipe
+from psyche_p2p.train.trainer import Trainer
+from psyche_p2p.train.workshop import open_workshop
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Serve one peer; 0 when it has closed the pipe, else the exit code of what went wrong."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with_parent()
+    incoming, outgoing = (int(argument) for argument in sys.argv[1:3])
+    with os.fdopen(incoming, "rb") as commands, os.fdopen(outgoing, "wb") as events:
+        pipe = MessagePipe(commands, events)
+        setup = pipe.receive()
+        if setup is None:
+            return 0
+        trainer = _begin(pipe, setup)
+        if trainer is None:
+            return 1
+        while (command := pipe.receive()) is not None:
+            pipe.send(_carry_out(trainer, command))
+    return 0
+
+
+def _begin(pipe: MessagePipe, setup: Setup) -> Trainer | None:
+    began = time.monotonic()
+    try:
+        trainer = Trainer(open_workshop(setup), pipe.send)
+    except PsycheError as error:
+        pipe.send(_failed("Setup", error))
+        return None
+    pipe.send(trainer.ready(time.monotonic() - began))
+    return trainer
+
+
+def _carry_out(trainer: Trainer, command: object) -> object:
+    try:
+        match command:
+            case Train():
+                return trainer.train(command)
+            case Apply():
+                return trainer.apply(command)
+            case Evaluate():
+                return trainer.evaluate(command)
+            case Save():
+                return trainer.save(command)
+            case _:
+                raise LocalError(f"{type(command).__name__} is not a command here")
+    except PsycheError as error:
+        return _failed(type(command).__name__, error)
+
+
+def _failed(command: str, error: PsycheError) -> Failed:
+    return Failed(command, error.cause, error.cure, int(error.exit_code))
+
+
+def _die_with_parent() -> None:
+    """Linux tells a child when its parent dies; elsewhere the closed pipe has to do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""What a peer and its trainer process say to each other. Torch-free: the peer imports this.
+
+Large things never travel here: updates and parameters are blobs in the store, which both processes
+open, and messages carry their hashes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The first command: what to train, where, and with what."""
+
+    config: str
+    """The run's canonical configuration (text)."""
+    store: str
+    """The folder of the blob store."""
+    store_bytes: int
+    peer: str
+    tier: int
+    device: str
+    threads: int
+    micro_batch: int
+    """Samples at once; 0 for as many as fit."""
+    checkpoint: str
+    """A checkpoint folder; empty for the run's initial parameters."""
+    compile: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Compute this peer's contribution for a batch and put it into the store."""
+
+    epoch: int
+    round: int
+    batch_start: int
+    batch_end: int
+    learning_rate_bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Apply a closed round's accepted contributions, all of which are in the store."""
+
+    round: int
+    blobs: tuple[str, ...]
+    learning_rate_bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """The held-out loss at every tier this trainer holds."""
+
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Write the parameters as a checkpoint."""
+
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The trainer has its model and data."""
+
+    device: str
+    precision: str
+    parameters: int
+    schema_hash: str
+    data_manifest: str
+    roots: tuple[str, ...]
+    memory_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """So many of a round's samples are done."""
+
+    round: int
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The contribution is in the store."""
+
+    round: int
+    blob: str
+    payload: str
+    size_bytes: int
+    loss: float
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A round is in the parameters; `roots` from the smallest tier's outwards."""
+
+    round: int
+    roots: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """Loss in nats per token, by tier."""
+
+    tiers: tuple[int, ...]
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The checkpoint is on disk, whole."""
+
+    folder: str
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something the operator should know; training goes on."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A command could not be carried out; the trainer waits for the next."""
+
+    command: str
+    cause: str
+    cure: str
+    exit_code: int
+
+
+Command: TypeAlias = Setup | Train | Apply | Evaluate | Save
+Event: TypeAlias = (
+    Ready
+    | Progress
+    | Trained
+    | Applied
+    | Evaluated
+    | Saved
+    | Warned
+    | Failed
+)

@@ -1,0 +1,66 @@
+"""The typed pipe between a peer and its trainer: a line of JSON a message.
+
+Both ends belong to us, but the pipe is strict all the same: a message of the wrong type or shape is
+a bug, and is found where it is made. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, is_dataclass
+from functools import lru_cache
+from typing import Any, BinaryIO, get_args
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from psyche_p2p.errors import LocalError
+from psyche_p2p.train import messages
+
+MAX_LINE_BYTES = 16 << 20
+_TYPES = {kind.__name__: kind for kind in get_args(messages.Command) + get_args(messages.Event)}
+
+
+class PipeError(LocalError):
+    """The other process wrote something that is no message."""
+
+
+def encode_message(message: Any) -> bytes:
+    """A message as a line."""
+    name = type(message).__name__
+    if not is_dataclass(message) or _TYPES.get(name) is not type(message):
+        raise PipeError(f"{name} is not a message of the trainer's pipe")
+    return json.dumps({"type": name, **asdict(message)}).encode() + b"\n"
+
+
+def decode_message(line: bytes) -> Any:
+    """The message in a line; PipeError for anything else."""
+    try:
+        values = json.loads(line)
+        kind = values.pop("type")
+        return _adapter(kind).validate_python(values)
+    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+        raise PipeError(f"not a message of the trainer's pipe: {line[:200]!r}") from error
+
+
+class MessagePipe:
+    """Blocking messages over two file objects: the trainer's end."""
+
+    def __init__(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
+        self._incoming = incoming
+        self._outgoing = outgoing
+
+    def send(self, message: Any) -> None:
+        self._outgoing.write(encode_message(message))
+        self._outgoing.flush()
+
+    def receive(self) -> Any | None:
+        """The next message, or None once the other end is closed."""
+        line = self._incoming.readline(MAX_LINE_BYTES)
+        return decode_message(line) if line else None
+
+
+@lru_cache(maxsize=64)
+def _adapter(name: str) -> TypeAdapter[Any]:
+    kind = _TYPES[name]
+    # JSON has no tuples; everything else must be exactly what the message says
+    return TypeAdapter(kind, config=ConfigDict(extra="forbid")) if kind else TypeAdapter(kind)

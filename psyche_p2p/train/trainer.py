@@ -1,0 +1,213 @@
+"""One peer's training, command by command: gradients, contributions, exact application.
+
+Nothing here waits for anyone: the peer decides what comes next, and a command either succeeds or
+leaves the parameters as they were.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from psyche_p2p.blobs import Origin, Transform, read_layout, read_update, seal_update
+from psyche_p2p.config import RunConfig
+from psyche_p2p.errors import ResourceError
+from psyche_p2p.ids import BatchInterval, BlobHash, EpochIndex, RoundIndex, Tier
+from psyche_p2p.model.checkpoint_writer import WriteOptions, write_checkpoint
+from psyche_p2p.model.evaluation import evaluate
+from psyche_p2p.model.gradients import accumulate_gradients
+from psyche_p2p.optim import Contribution, learning_rate_from_bits, make_grids
+from psyche_p2p.train.memory import estimate_bytes
+from psyche_p2p.train.messages import (
+    Apply,
+    Applied,
+    Evaluate,
+    Evaluated,
+    Progress,
+    Ready,
+    Save,
+    Saved,
+    Train,
+    Trained,
+    Warned,
+)
+from psyche_p2p.train.workshop import Workshop
+
+Emit = Callable[[object], None]
+_EVALUATED_AT_ONCE = 8
+
+
+class Trainer:
+    """Carries out a peer's commands on a workshop; `emit` takes progress and warnings."""
+
+    def __init__(self, workshop: Workshop, emit: Emit) -> None:
+        self._shop = workshop
+        self._emit = emit
+        self._micro_batch = workshop.micro_batch
+
+    def ready(self, seconds: float) -> Ready:
+        shop = self._shop
+        return Ready(
+            device=str(shop.device),
+            precision=shop.precision.value,
+            parameters=sum(master.numel() for master in shop.optimizer.masters.values()),
+            schema_hash=shop.schema_hash.hex(),
+            data_manifest=shop.samples.manifest.hash.hex(),
+            roots=self._roots(),
+            memory_bytes=estimate_bytes(shop.config, shop.tier, self._micro_batch),
+            seconds=seconds,
+        )
+
+    def train(self, command: Train) -> Trained:
+        """The contribution for a batch, put into the store."""
+        began = time.monotonic()
+        batch = BatchInterval(command.batch_start, command.batch_end)
+        loss, tokens = self._run_batch(command, batch)
+        contribution = self._shop.optimizer.contribution()
+        origin = self._origin(command, batch)
+        sealed = seal_update(
+            origin,
+            make_grids(self._shop.config.model, self._shop.config.optimizer, self._shop.tier).own,
+            contribution.coefficients,
+            transform_of(self._shop.config),
+            chunk_size=chunk_size_of(self._shop.config),
+            tokens=tokens,
+            loss=loss,
+        )
+        blob = self._shop.store.add(sealed)
+        return Trained(
+            round=command.round,
+            blob=blob.hex(),
+            payload=sealed.header.payload_hash.hex(),
+            size_bytes=sealed.manifest.size_bytes,
+            loss=loss,
+            tokens=tokens,
+            seconds=time.monotonic() - began,
+        )
+
+    def apply(self, command: Apply) -> Applied:
+        """Move the parameters by a round's accepted contributions."""
+        began = time.monotonic()
+        contributions = [self._read(BlobHash(bytes.fromhex(blob))) for blob in command.blobs]
+        self._shop.optimizer.apply(contributions, command.learning_rate_bits)
+        self._shop.tree.update(self._shop.optimizer.masters)
+        return Applied(command.round, self._roots(), time.monotonic() - began)
+
+    def evaluate(self, command: Evaluate) -> Evaluated:
+        """The held-out loss of the agreed parameters, not of the working copy."""
+        count = min(command.samples, self._shop.samples.heldout_count)
+        starts = range(0, count, _EVALUATED_AT_ONCE)
+        batches = (
+            self._tensor(self._shop.samples.heldout_samples(at, min(_EVALUATED_AT_ONCE, count - at)))
+            for at in starts
+        )
+        self._load_working(self._shop.optimizer.masters)
+        found = evaluate(self._shop.model, batches, self._shop.precision)
+        return Evaluated(tuple(one.tier for one in found), tuple(one.loss for one in found))
+
+    def save(self, command: Save) -> Saved:
+        options = WriteOptions(replace=True)
+        write_checkpoint(
+            Path(command.folder),
+            self._shop.config.model,
+            self._shop.optimizer.masters,
+            self._shop.tier,
+            options,
+        )
+        return Saved(command.folder, self._roots()[-1])
+
+    def _run_batch(self, command: Train, batch: BatchInterval) -> tuple[float, int]:
+        """Give the optimizer the batch's gradients, in as many steps as it wants."""
+        optimizer = self._shop.optimizer
+        tokens_bt = self._tensor(self._shop.samples.train_samples(batch))
+        optimizer.begin_round(float(learning_rate_from_bits(command.learning_rate_bits)))
+        done, total = 0, 0.0
+        for part_bt in torch.tensor_split(tokens_bt, min(optimizer.inner_steps, len(tokens_bt))):
+            total += self._step(part_bt) * len(part_bt)
+            optimizer.accumulate(self._gradients())
+            done += len(part_bt)
+            self._emit(Progress(command.round, done, len(tokens_bt)))
+        return total / len(tokens_bt), tokens_bt[:, 1:].numel()
+
+    def _step(self, part_bt: Tensor) -> float:
+        """The gradients of some samples, in smaller portions if memory does not suffice."""
+        while True:
+            self._shop.model.zero_grad(set_to_none=True)
+            try:
+                return accumulate_gradients(
+                    self._shop.model,
+                    part_bt,
+                    micro_batch=self._micro_batch,
+                    precision=self._shop.precision,
+                )
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                self._shrink(error)
+
+    def _shrink(self, error: RuntimeError) -> None:
+        """Halve the micro-batch after an out-of-memory error; any other error goes on upwards."""
+        if not is_out_of_memory(error):
+            raise error
+        if self._micro_batch == 1:
+            tier = self._shop.tier
+            raise ResourceError(
+                f"not even one sample fits into the memory of {self._shop.device}",
+                f"use --tier {tier + 1}" if tier < self._shop.config.model.max_tier else "",
+            ) from error
+        self._micro_batch = (self._micro_batch + 1) // 2
+        self._emit(Warned(f"out of memory: now {self._micro_batch} samples at once"))
+
+    def _gradients(self) -> Mapping[str, Tensor]:
+        return {
+            name: parameter.grad
+            for name, parameter in self._shop.model.named_parameters()
+            if parameter.grad is not None
+        }
+
+    def _read(self, blob: BlobHash) -> Contribution:
+        update = read_update(read_layout(self._shop.store.read(blob)))
+        return Contribution(Tier(update.header.tier), update.coefficients)
+
+    def _roots(self) -> tuple[str, ...]:
+        """The param roots from the smallest tier's, which everyone has, to this peer's own."""
+        tiers = range(self._shop.config.model.max_tier, self._shop.tier - 1, -1)
+        return tuple(self._shop.tree.root(Tier(tier)).hex() for tier in tiers)
+
+    def _origin(self, command: Train, batch: BatchInterval) -> Origin:
+        return Origin(
+            run_id=self._shop.run_id,
+            epoch=EpochIndex(command.epoch),
+            round=RoundIndex(command.round),
+            tier=self._shop.tier,
+            schema_hash=self._shop.schema_hash,
+            batch=batch,
+            producer=self._shop.peer,
+        )
+
+    @torch.no_grad()
+    def _load_working(self, masters: Mapping[str, Tensor]) -> None:
+        for name, parameter in self._shop.model.named_parameters():
+            parameter.copy_(masters[name])
+
+    def _tensor(self, samples: object) -> Tensor:
+        return torch.as_tensor(samples).to(self._shop.device)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """CUDA has an exception of its own for this; the CPU's allocator only a sentence."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def transform_of(config: RunConfig) -> Transform:
+    """What the coefficients of this run's updates are coefficients of."""
+    return Transform.DCT if config.optimizer.kind == "distro" else Transform.NONE
+
+
+def chunk_size_of(config: RunConfig) -> int:
+    kind = config.optimizer.kind
+    settings = config.optimizer.sparse_loco if kind == "sparse_loco" else config.optimizer.distro
+    return settings.chunk_size
+

@@ -1,0 +1,91 @@
+"""Everything a trainer works with, made from the peer's first command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from psyche_p2p.blobs import BlobStore
+from psyche_p2p.config import RunConfig, decode_run_config, run_id
+from psyche_p2p.data.open import open_samples
+from psyche_p2p.data.samples import SampleSource
+from psyche_p2p.errors import ModelError
+from psyche_p2p.ids import PeerId, RunId, SchemaHash, Tier
+from psyche_p2p.model.checkpoint import open_checkpoint
+from psyche_p2p.model.gradients import Precision, best_precision
+from psyche_p2p.model.initial import initial_model
+from psyche_p2p.model.load import load_model, plan_load
+from psyche_p2p.model.param_root import ParamTree
+from psyche_p2p.model.schema import model_schema, schema_hash
+from psyche_p2p.model.transformer import Transformer
+from psyche_p2p.optim import Optimizer, make_optimizer
+from psyche_p2p.train.device import choose_device, set_threads
+from psyche_p2p.train.memory import largest_micro_batch, require_memory
+from psyche_p2p.train.messages import Setup
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A trainer's model, optimizer, data and store. The model's parameters are the working copy."""
+
+    config: RunConfig
+    run_id: RunId
+    peer: PeerId
+    tier: Tier
+    schema_hash: SchemaHash
+    device: torch.device
+    precision: Precision
+    model: Transformer
+    optimizer: Optimizer
+    tree: ParamTree
+    samples: SampleSource
+    store: BlobStore
+    micro_batch: int
+
+
+def open_workshop(setup: Setup) -> Workshop:
+    """Load the model and the data; an error that names the cause if this machine cannot."""
+    config = decode_run_config(setup.config.encode(), "the run's configuration")
+    tier = Tier(setup.tier)
+    set_threads(setup.threads)
+    device = choose_device(setup.device)
+    require_memory(config, tier, device)
+    model = _load(config, tier, setup.checkpoint).to(device)
+    optimizer = make_optimizer(
+        config.model, config.optimizer, dict(model.named_parameters()), held_tier=tier
+    )
+    tree = ParamTree(config.model, tier)
+    tree.update(optimizer.masters)
+    share = config.rounds.global_batch_size_end
+    return Workshop(
+        config=config,
+        run_id=run_id(config),
+        peer=PeerId(setup.peer),
+        tier=tier,
+        schema_hash=schema_hash(model_schema(config.model)),
+        device=device,
+        precision=best_precision(model),
+        model=model,
+        optimizer=optimizer,
+        tree=tree,
+        samples=open_samples(config.data),
+        store=BlobStore.open(Path(setup.store), setup.store_bytes),
+        micro_batch=setup.micro_batch or largest_micro_batch(config, tier, device, share),
+    )
+
+
+def _load(config: RunConfig, tier: Tier, folder: str) -> Transformer:
+    if not folder:
+        return initial_model(config.model, config.run.seed, tier)
+    checkpoint = open_checkpoint(Path(folder), base_width=config.model.intermediate_size)
+    if checkpoint.config.model_copy(update={"max_tier": config.model.max_tier}) != config.model:
+        stored = schema_hash(checkpoint.schema).hex()
+        wanted = schema_hash(model_schema(config.model)).hex()
+        if stored != wanted:
+            raise ModelError(
+                f"{folder!r} has schema {stored}, the run has {wanted}",
+                "psyche-peer schema-diff shows which field differs",
+            )
+    return load_model(plan_load(checkpoint, tier))
