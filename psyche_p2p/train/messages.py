@@ -143,13 +143,4 @@ class Failed:
 
 
 Command: TypeAlias = Setup | Train | Apply | Evaluate | Save
-Event: TypeAlias = (
-    Ready
-    | Progress
-    | Trained
-    | Applied
-    | Evaluated
-    | Saved
-    | Warned
-    | Failed
-)
+Event: TypeAlias = Ready | Progress | Trained | Applied | Evaluated | Saved | Warned | Failed

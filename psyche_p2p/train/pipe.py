@@ -7,11 +7,11 @@ a bug, and is found where it is made. Nothing is ever unpickled.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields
 from functools import lru_cache
 from typing import Any, BinaryIO, get_args
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from psyche_p2p.errors import LocalError
 from psyche_p2p.train import messages
@@ -27,7 +27,7 @@ class PipeError(LocalError):
 def encode_message(message: Any) -> bytes:
     """A message as a line."""
     name = type(message).__name__
-    if not is_dataclass(message) or _TYPES.get(name) is not type(message):
+    if isinstance(message, type) or _TYPES.get(name) is not type(message):
         raise PipeError(f"{name} is not a message of the trainer's pipe")
     return json.dumps({"type": name, **asdict(message)}).encode() + b"\n"
 
@@ -37,7 +37,10 @@ def decode_message(line: bytes) -> Any:
     try:
         values = json.loads(line)
         kind = values.pop("type")
-        return _adapter(kind).validate_python(values)
+        if values.keys() != {field.name for field in fields(_TYPES[kind])}:
+            raise PipeError(f"not the fields of {kind}")
+        # as JSON again, because only there a list may strictly become a tuple
+        return _adapter(kind).validate_json(json.dumps(values), strict=True)
     except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         raise PipeError(f"not a message of the trainer's pipe: {line[:200]!r}") from error
 
@@ -61,6 +64,4 @@ class MessagePipe:
 
 @lru_cache(maxsize=64)
 def _adapter(name: str) -> TypeAdapter[Any]:
-    kind = _TYPES[name]
-    # JSON has no tuples; everything else must be exactly what the message says
-    return TypeAdapter(kind, config=ConfigDict(extra="forbid")) if kind else TypeAdapter(kind)
+    return TypeAdapter(_TYPES[name])

@@ -6,6 +6,7 @@ leaves the parameters as they were.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,16 +16,18 @@ from torch import Tensor
 
 from psyche_p2p.blobs import Origin, Transform, read_layout, read_update, seal_update
 from psyche_p2p.config import RunConfig
-from psyche_p2p.errors import ResourceError
+from psyche_p2p.errors import ModelError, ResourceError
 from psyche_p2p.ids import BatchInterval, BlobHash, EpochIndex, RoundIndex, Tier
 from psyche_p2p.model.checkpoint_writer import WriteOptions, write_checkpoint
 from psyche_p2p.model.evaluation import evaluate
 from psyche_p2p.model.gradients import accumulate_gradients
-from psyche_p2p.optim import Contribution, learning_rate_from_bits, make_grids
+from psyche_p2p.optim.interface import Contribution
+from psyche_p2p.optim.make import make_grids
+from psyche_p2p.optim.schedule import learning_rate_from_bits
 from psyche_p2p.train.memory import estimate_bytes
 from psyche_p2p.train.messages import (
-    Apply,
     Applied,
+    Apply,
     Evaluate,
     Evaluated,
     Progress,
@@ -56,7 +59,7 @@ class Trainer:
             precision=shop.precision.value,
             parameters=sum(master.numel() for master in shop.optimizer.masters.values()),
             schema_hash=shop.schema_hash.hex(),
-            data_manifest=shop.samples.manifest.hash.hex(),
+            data_manifest=shop.samples.manifest.digest.hex(),
             roots=self._roots(),
             memory_bytes=estimate_bytes(shop.config, shop.tier, self._micro_batch),
             seconds=seconds,
@@ -100,10 +103,11 @@ class Trainer:
     def evaluate(self, command: Evaluate) -> Evaluated:
         """The held-out loss of the agreed parameters, not of the working copy."""
         count = min(command.samples, self._shop.samples.heldout_count)
-        starts = range(0, count, _EVALUATED_AT_ONCE)
         batches = (
-            self._tensor(self._shop.samples.heldout_samples(at, min(_EVALUATED_AT_ONCE, count - at)))
-            for at in starts
+            self._tensor(
+                self._shop.samples.heldout_samples(start, min(_EVALUATED_AT_ONCE, count - start))
+            )
+            for start in range(0, count, _EVALUATED_AT_ONCE)
         )
         self._load_working(self._shop.optimizer.masters)
         found = evaluate(self._shop.model, batches, self._shop.precision)
@@ -127,7 +131,11 @@ class Trainer:
         optimizer.begin_round(float(learning_rate_from_bits(command.learning_rate_bits)))
         done, total = 0, 0.0
         for part_bt in torch.tensor_split(tokens_bt, min(optimizer.inner_steps, len(tokens_bt))):
-            total += self._step(part_bt) * len(part_bt)
+            loss = self._step(part_bt)
+            if not math.isfinite(loss):
+                # before the gradient can reach the momentum, and with it every later round
+                raise ModelError(f"the loss of batch {batch} is {loss}", "lower the learning rate")
+            total += loss * len(part_bt)
             optimizer.accumulate(self._gradients())
             done += len(part_bt)
             self._emit(Progress(command.round, done, len(tokens_bt)))
@@ -210,4 +218,3 @@ def chunk_size_of(config: RunConfig) -> int:
     kind = config.optimizer.kind
     settings = config.optimizer.sparse_loco if kind == "sparse_loco" else config.optimizer.distro
     return settings.chunk_size
-

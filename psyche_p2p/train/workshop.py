@@ -20,7 +20,8 @@ from psyche_p2p.model.load import load_model, plan_load
 from psyche_p2p.model.param_root import ParamTree
 from psyche_p2p.model.schema import model_schema, schema_hash
 from psyche_p2p.model.transformer import Transformer
-from psyche_p2p.optim import Optimizer, make_optimizer
+from psyche_p2p.optim.interface import Optimizer
+from psyche_p2p.optim.make import make_optimizer
 from psyche_p2p.train.device import choose_device, set_threads
 from psyche_p2p.train.memory import largest_micro_batch, require_memory
 from psyche_p2p.train.messages import Setup
