@@ -29,7 +29,10 @@ def encode_message(message: Any) -> bytes:
     name = type(message).__name__
     if isinstance(message, type) or _TYPES.get(name) is not type(message):
         raise PipeError(f"{name} is not a message of the trainer's pipe")
-    return json.dumps({"type": name, **asdict(message)}).encode() + b"\n"
+    try:
+        return json.dumps({"type": name, **asdict(message)}, allow_nan=False).encode() + b"\n"
+    except ValueError as error:
+        raise PipeError(f"{name} holds a number that is none") from error
 
 
 def decode_message(line: bytes) -> Any:
@@ -40,7 +43,7 @@ def decode_message(line: bytes) -> Any:
         if values.keys() != {field.name for field in fields(_TYPES[kind])}:
             raise PipeError(f"not the fields of {kind}")
         # as JSON again, because only there a list may strictly become a tuple
-        return _adapter(kind).validate_json(json.dumps(values), strict=True)
+        return _adapter(kind).validate_json(json.dumps(values, allow_nan=False), strict=True)
     except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         raise PipeError(f"not a message of the trainer's pipe: {line[:200]!r}") from error
 

@@ -1,0 +1,67 @@
+"""The memory check: larger needs more, and a refusal names the tier that fits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from psyche_p2p.config import RunConfig, load_run_config
+from psyche_p2p.errors import ResourceError
+from psyche_p2p.ids import Tier
+from psyche_p2p.train import memory
+from psyche_p2p.train.memory import estimate_bytes, largest_micro_batch, require_memory
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def config() -> RunConfig:
+    return load_run_config(CONFIGS / "llama-100m.toml")
+
+
+def with_memory(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda _device: count)
+
+
+def test_a_larger_tier_batch_or_optimizer_needs_more(config: RunConfig) -> None:
+    needs = [estimate_bytes(config, Tier(tier), 1) for tier in (0, 1, 2)]
+    assert needs == sorted(needs, reverse=True)
+    assert len(set(needs)) == 3
+    assert estimate_bytes(config, Tier(0), 2) > needs[0]
+    heavier = config.model_copy(
+        update={"optimizer": config.optimizer.model_copy(update={"kind": "sparse_loco"})}
+    )
+    assert estimate_bytes(heavier, Tier(0), 1) > needs[0]
+
+
+def test_too_little_memory_names_the_tier_that_fits(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_memory(monkeypatch, estimate_bytes(config, Tier(1), 1))
+    with pytest.raises(ResourceError, match=r"tier 0 needs about \d\.\d GB.*; use --tier 1"):
+        require_memory(config, Tier(0), CPU)
+    require_memory(config, Tier(1), CPU)
+
+
+def test_no_tier_that_fits_needs_another_device(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_memory(monkeypatch, 1 << 20)
+    with pytest.raises(ResourceError, match="use a device with more memory"):
+        require_memory(config, Tier(0), CPU)
+
+
+def test_the_micro_batch_shrinks_until_it_fits(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_memory(monkeypatch, 2 * estimate_bytes(config, Tier(0), 5))
+    assert largest_micro_batch(config, Tier(0), CPU, 32) == 4
+    with_memory(monkeypatch, 1)
+    assert largest_micro_batch(config, Tier(0), CPU, 32) == 1
+
+
+def test_this_machine_has_memory() -> None:
+    assert memory.available_bytes(CPU) > 1 << 20
