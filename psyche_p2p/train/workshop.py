@@ -54,6 +54,9 @@ def open_workshop(setup: Setup) -> Workshop:
     device = choose_device(setup.device)
     require_memory(config, tier, device)
     model = _load(config, tier, setup.checkpoint).to(device)
+    if setup.compile:
+        for block in model.model.layers:
+            block.compile()
     optimizer = make_optimizer(
         config.model, config.optimizer, dict(model.named_parameters()), held_tier=tier
     )
