@@ -27,6 +27,8 @@ class Setup:
     """Samples at once; 0 for as many as fit."""
     checkpoint: str
     """A checkpoint folder; empty for the run's initial parameters."""
+    data_dir: str
+    """Where this machine keeps the run's token files; empty for built-in text."""
     compile: bool
 
 

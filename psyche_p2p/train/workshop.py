@@ -9,7 +9,7 @@ import torch
 
 from psyche_p2p.blobs import BlobStore
 from psyche_p2p.config import RunConfig, decode_run_config, run_id
-from psyche_p2p.data.open import open_samples
+from psyche_p2p.data.load import load_samples
 from psyche_p2p.data.samples import SampleSource
 from psyche_p2p.errors import ModelError
 from psyche_p2p.ids import PeerId, RunId, SchemaHash, Tier
@@ -74,7 +74,7 @@ def open_workshop(setup: Setup) -> Workshop:
         model=model,
         optimizer=optimizer,
         tree=tree,
-        samples=open_samples(config.data),
+        samples=load_samples(config, Path(setup.data_dir) if setup.data_dir else None),
         store=BlobStore.open(Path(setup.store), setup.store_bytes),
         micro_batch=setup.micro_batch or largest_micro_batch(config, tier, device, share),
     )

@@ -47,6 +47,7 @@ def setup_in(folder: Path, tier: int = 0) -> Setup:
         threads=1,
         micro_batch=2,
         checkpoint="",
+        data_dir="",
         compile=False,
     )
 

@@ -39,6 +39,7 @@ def trainer(tmp_path: Path, said: list[object]) -> Trainer:
         threads=1,
         micro_batch=4,
         checkpoint="",
+        data_dir="",
         compile=False,
     )
     return Trainer(open_workshop(setup), said.append)
