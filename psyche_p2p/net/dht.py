@@ -41,8 +41,13 @@ class Dht:
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @classmethod
-    async def start(cls, control_socket: Path, validator: RecordValidator) -> Dht:
-        """Become a node over the daemon behind a control socket; knows nobody yet."""
+    async def start(
+        cls, control_socket: Path, validator: RecordValidator, *, is_client: bool = False
+    ) -> Dht:
+        """Become a node over the daemon behind a control socket; knows nobody yet.
+
+        A client keeps nothing for others: right for a peer that they cannot reach.
+        """
         use_hivemind_log_handler("nowhere")  # our own lines say what matters
         address = HivemindMultiaddr(f"/unix{control_socket}")
         try:
@@ -51,6 +56,7 @@ class Dht:
                 DHTNode.create(
                     p2p=p2p,
                     record_validator=validator,
+                    client_mode=is_client,
                     wait_timeout=RPC_TIMEOUT_S,
                     cache_locally=False,
                     cache_nearest=0,
@@ -110,14 +116,25 @@ class Dht:
     async def _unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
         """The result, or Unavailable at once when the daemon goes."""
         task = asyncio.ensure_future(work)
+        waited: set[asyncio.Future[Any]] = {task, self._gone}
         try:
-            waited: set[asyncio.Future[Any]] = {task, self._gone}
             await asyncio.wait(waited, timeout=CALL_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise daemon_gone() if self._gone.done() else Unavailable("the DHT is silent")
-            return task.result()
+            is_done = task.done()
         finally:
             task.cancel()
+        if not is_done:
+            raise daemon_gone() if self._gone.done() else Unavailable("the DHT is silent")
+        return _result_of(task)
+
+
+def _result_of(task: asyncio.Future[T]) -> T:
+    """What hivemind returned; what it raised has no common kind, and becomes ours here."""
+    try:
+        return task.result()
+    except Unavailable:
+        raise
+    except Exception as error:
+        raise Unavailable(f"the DHT failed: {error!r}"[:300]) from error
 
 
 async def _refuse(*_: object) -> bytes:

@@ -41,6 +41,7 @@ LOOK_AROUND_S = 5.0
 """How often bootstrap peers and neighbours that are not connected are tried."""
 NEIGHBOURS = 12
 _FIRST_BACKOFF_S = 0.25
+_RETRY_S = 1.0
 _log = get_logger(__name__)
 
 
@@ -96,7 +97,6 @@ class Discovery:
         self._announcements: dict[RunId, _Announcement] = {}
         self._due_at: dict[RunId, float] = {}
         self._dht: Dht | None = None
-        self._changed = asyncio.Condition()
         self._keeper: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -104,7 +104,8 @@ class Discovery:
 
         A peer that is in its own bootstrap list is a seed: it may be the first.
         """
-        self._dht = await Dht.start(self._daemon.control.path, self._validator)
+        generation = self._daemon.generation
+        self._dht = await self._start_dht()
         try:
             if self._bootstrap:  # else we are the first
                 attempt = await self._join_patiently(self._dht)
@@ -113,7 +114,8 @@ class Discovery:
         except BaseException:
             self._dht.abandon()
             raise
-        self._keeper = asyncio.create_task(self._keep(), name="discovery-keeper")
+        self._keeper = asyncio.create_task(self._keep(generation), name="discovery-keeper")
+        self._keeper.add_done_callback(_report_bug)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -174,9 +176,8 @@ class Discovery:
             await asyncio.sleep(backoff_s)
             backoff_s *= 2
 
-    async def _keep(self) -> None:
+    async def _keep(self, generation: int) -> None:
         """Serve one generation of the daemon after the other."""
-        generation = self._daemon.generation
         while True:
             stopped = asyncio.create_task(self._daemon.stopped(generation))
             upkeep = asyncio.create_task(self._keep_up())
@@ -198,9 +199,25 @@ class Discovery:
         while self._dht is None:
             generation = await self._daemon.running(generation)
             with suppress(Unavailable):
-                self._dht = await Dht.start(self._daemon.control.path, self._validator)
+                self._dht = await self._start_dht()
         self._due_at = dict.fromkeys(self._announcements, 0.0)
         return generation
+
+    async def _start_dht(self) -> Dht:
+        """A node over the running daemon; Unavailable as soon as that dies."""
+        control, config = self._daemon.control, self._daemon.config
+        stopped = asyncio.create_task(self._daemon.stopped(self._daemon.generation))
+        starting = asyncio.create_task(
+            Dht.start(control.path, self._validator, is_client=config.is_private)
+        )
+        try:
+            await asyncio.wait({stopped, starting}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                raise daemon_gone()
+            return starting.result()
+        finally:
+            stopped.cancel()
+            starting.cancel()
 
     async def _keep_up(self) -> None:
         """Look around and refresh records, until the daemon dies."""
@@ -209,9 +226,11 @@ class Discovery:
                 await self._look_around()
                 for run_id in list(self._announcements):
                     await self._refresh(run_id)
+                pause_s = self._pause_s()
             except PsycheError as error:
                 _log.debug("discovery will try again", cause=str(error))
-            await asyncio.sleep(self._pause_s())
+                pause_s = min(_RETRY_S, self._look_around_s)
+            await asyncio.sleep(pause_s)
 
     def _pause_s(self) -> float:
         now = self._clock.monotonic_s()
@@ -289,3 +308,9 @@ async def _try_to_connect(control: ControlSocket, found: FoundPeer) -> None:
         await control.connect(found.peer, found.addresses)
     except PsycheError as error:
         _log.debug("a neighbour is out of reach", peer=short_id(found.peer), cause=error.cause)
+
+
+def _report_bug(task: asyncio.Task[None]) -> None:
+    """The keeper ends only when it is cancelled; anything else must not go unseen."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("discovery has stopped", bug=repr(error))

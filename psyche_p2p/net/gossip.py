@@ -1,7 +1,7 @@
 """A run's topic: signed envelopes to everyone, and from everyone what the gatekeeper lets through.
 
-Gossip is a hint. It may lose anything (the daemon drops for slow readers, so do we), and what
-matters is pulled by anti-entropy. Nothing of more than 64 KiB is published.
+Gossip is a hint. It may lose anything (the daemon drops what is not read in time), and what matters
+is pulled by anti-entropy. Nothing of more than 64 KiB is published.
 """
 
 from __future__ import annotations
@@ -61,8 +61,6 @@ class Gossip:
         self._subscribed = asyncio.Event()
         self._has_offenders = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self.dropped = 0
-        """Accepted messages lost because nobody received them in time."""
 
     @property
     def topic(self) -> str:
@@ -134,17 +132,14 @@ class Gossip:
                 async with self._daemon.control.subscribe(self.topic) as messages:
                     self._subscribed.set()
                     async for message in messages:
-                        self._on_message(message.author, message.data)
+                        await self._on_message(message.author, message.data)
             self._subscribed.clear()
             await asyncio.sleep(RETRY_S)
 
-    def _on_message(self, author: PeerId, data: bytes) -> None:
+    async def _on_message(self, author: PeerId, data: bytes) -> None:
         judgement, envelope = self._gate.on_message(author, data, self._clock.monotonic_s())
         if envelope is not None:
-            if self._inbox.full():
-                self.dropped += 1
-            else:
-                self._inbox.put_nowait(envelope)
+            await self._inbox.put(envelope)  # waits for a slow receiver: memory stays bounded
         elif judgement.outcome is Outcome.REJECT:
             _log.debug("gossip rejected", author=short_id(author), reason=judgement.reason)
             if self.banned:

@@ -142,6 +142,21 @@ def test_records_outlive_the_death_of_a_third_of_the_swarm() -> None:
     run(test())
 
 
+def test_a_record_is_written_again_before_it_expires() -> None:
+    async def test() -> None:
+        async with swarm("seed", "alice") as ((_, at_seed), (alice, at_alice)):
+            await at_alice.announce(RUN, record(await at_alice.own_addresses()), life_s=3.0)
+            first = (await at_seed.lookup(RUN))[alice.peer_id].expires_at_s
+
+            async def is_renewed() -> bool:
+                return (await at_seed.lookup(RUN))[alice.peer_id].expires_at_s > first
+
+            await until(is_renewed)
+            assert time.time() < first, "it was written again only after it had expired"
+
+    run(test())
+
+
 def test_one_bootstrap_address_that_works_is_enough() -> None:
     async def test() -> None:
         async with daemon_of("seed") as seed, daemon_of("alice") as alice:

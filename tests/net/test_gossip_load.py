@@ -26,5 +26,5 @@ def test_every_message_reaches_every_peer() -> None:
         line["figure"]: line["value"] for line in map(json.loads, result.stdout.splitlines())
     }
     assert figures["gossip.delivered"] == 1.0
-    assert figures["gossip.lost_in_inbox"] == figures["gossip.unplanned"] == 0
+    assert figures["gossip.unplanned"] == 0
     assert figures["gossip.p99"] < 5000, result.stdout
