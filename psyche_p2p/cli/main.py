@@ -15,12 +15,24 @@ from psyche_p2p.log import configure_logging
 
 # Commands are imported when they are used, so that `--help` and `keys` never wait for torch.
 _COMMANDS = {
+    "inspect-blob": "psyche_p2p.cli.inspect_blob:inspect_blob",
     "keys": "psyche_p2p.cli.keys:keys",
     "run": "psyche_p2p.cli.run:run",
+    "checkpoint": "psyche_p2p.cli.checkpoint:checkpoint",
+    "print-schema-hash": "psyche_p2p.cli.schema:print_schema_hash",
+    "schema-diff": "psyche_p2p.cli.schema:schema_diff",
+    "eval": "psyche_p2p.cli.evaluate:evaluate_checkpoint",
+    "generate": "psyche_p2p.cli.generate:generate_text",
 }
 _SUMMARIES = {
+    "inspect-blob": "Show what is in a blob, and whether it is valid.",
     "keys": "Make and show a peer's identity.",
     "run": "Check, show and name a run's configuration.",
+    "checkpoint": "Make, cut, join, show and check checkpoints.",
+    "print-schema-hash": "Print what peers compare before they train together.",
+    "schema-diff": "Say which field of two models differs.",
+    "eval": "Measure a checkpoint's held-out loss at every tier.",
+    "generate": "Continue a text with a checkpoint.",
 }
 
 

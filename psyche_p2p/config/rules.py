@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from psyche_p2p.config.problems import Problem
-from psyche_p2p.config.schema import RunConfig
+from psyche_p2p.config.schema import ModelConfig, RunConfig
 
 
 def find_contradictions(config: RunConfig) -> list[Problem]:
@@ -14,7 +14,7 @@ def find_contradictions(config: RunConfig) -> list[Problem]:
         *_members(config),
         *_rounds(config),
         *_committee(config),
-        *_model(config),
+        *find_model_contradictions(config.model),
         *_tiers(config),
         *_data(config),
         *_optimizer(config),
@@ -73,8 +73,8 @@ def _committee(config: RunConfig) -> Iterator[Problem]:
         yield Problem("committee.authorities", blocked[0], "must not be in members.block")
 
 
-def _model(config: RunConfig) -> Iterator[Problem]:
-    model = config.model
+def find_model_contradictions(model: ModelConfig) -> Iterator[Problem]:
+    """The rules inside the model's section, which a checkpoint has to keep too."""
     if model.hidden_size % model.num_attention_heads:
         yield Problem(
             "model.hidden_size",

@@ -1,1 +1,1 @@
-"""Training data: providers, tokenizers, and the permutation of samples."""
+"""Training data: where tokens come from, what peers compare, in which order they are seen."""

@@ -1,1 +1,1 @@
-"""Transformers with MatFormer tiers, their canonical schema, and checkpoints."""
+"""The model: a transformer with nested FFN widths, its schema, its checkpoints and its root."""
