@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from psyche_p2p.blobs.folders import StoreFolders
+from psyche_p2p.blobs.folders import StoreFolders, is_locked
 from psyche_p2p.blobs.partial import try_remove_partial
 from psyche_p2p.errors import StorageError
 from psyche_p2p.files import storage_error
@@ -55,24 +55,16 @@ def make_room(folders: StoreFolders, wanted: int, max_bytes: int, keep: BlobHash
     """
     holdings = [held for held in _list_holdings(folders) if held.blob_hash != keep]
     excess = sum(holding.size_bytes for holding in holdings) + wanted - max_bytes
-    candidates = sorted(holding for holding in holdings if not holding.is_pinned)
+    candidates = sorted(holding for holding in holdings if _may_go(folders, holding))
     if excess > sum(holding.size_bytes for holding in candidates):
-        pinned = sum(holding.size_bytes for holding in holdings if holding.is_pinned)
-        raise StorageError(
-            f"no room for a blob of {wanted} bytes: the store may hold {max_bytes}, and {pinned} "
-            "are in use by open rounds",
-            "raise the store's budget",
-        )
+        raise _no_room(wanted, max_bytes)
     for holding in candidates:
         if excess <= 0:
             return
         if _evict(folders, holding):
             excess -= holding.size_bytes
-    if excess > 0:
-        raise StorageError(
-            f"no room for a blob of {wanted} bytes while others are being fetched",
-            "try again, or raise the store's budget",
-        )
+    if excess > 0:  # someone has just begun to fetch what we meant to evict
+        raise _no_room(wanted, max_bytes)
 
 
 def remove_blob(folders: StoreFolders, blob_hash: BlobHash) -> None:
@@ -82,6 +74,20 @@ def remove_blob(folders: StoreFolders, blob_hash: BlobHash) -> None:
         folders.manifest(blob_hash).unlink(missing_ok=True)
     except OSError as error:
         raise storage_error("cannot remove", folders.blob(blob_hash), error) from error
+
+
+def _may_go(folders: StoreFolders, holding: _Holding) -> bool:
+    if holding.is_pinned:
+        return False
+    return not holding.is_partial or not is_locked(folders.partial(holding.blob_hash))
+
+
+def _no_room(wanted: int, max_bytes: int) -> StorageError:
+    return StorageError(
+        f"no room for a blob of {wanted} bytes: the store may hold {max_bytes}, and too much of "
+        "that is held by open rounds or being fetched",
+        "raise the store's budget",
+    )
 
 
 def _evict(folders: StoreFolders, holding: _Holding) -> bool:

@@ -41,8 +41,6 @@ class StoreFolders:
         try:
             for folder in (self.blobs, self.partials, self.pins):
                 folder.mkdir(parents=True, exist_ok=True)
-            for first_byte in range(256):
-                (self.blobs / f"{first_byte:02x}").mkdir(exist_ok=True)
         except OSError as error:
             raise storage_error("cannot make a blob store in", self.root, error) from error
 
@@ -67,12 +65,12 @@ class StoreFolders:
 
     def list_blobs(self) -> Iterator[tuple[BlobHash, os.stat_result]]:
         """Every complete blob with its file's size and times, in the order of the hashes."""
-        for folder in sorted(self.blobs.iterdir()):
-            yield from _list_hashes(folder)
+        for first_byte in range(256):
+            yield from _list_with_status(self.blobs / f"{first_byte:02x}")
 
     def list_partials(self) -> Iterator[tuple[BlobHash, os.stat_result]]:
         """Every blob on its way."""
-        return _list_hashes(self.partials)
+        return _list_with_status(self.partials)
 
     def list_orphan_manifests(self) -> list[Path]:
         """Manifests whose blob is gone: left by a process that was killed at the wrong moment."""
@@ -87,7 +85,7 @@ class StoreFolders:
 
     def pinned(self) -> set[BlobHash]:
         """Every blob that at least one round holds."""
-        return {found for _, folder in self.list_pins() for found, _ in _list_hashes(folder)}
+        return {found for _, folder in self.list_pins() for found in _list_hashes(folder)}
 
 
 def parse_hash(text: str) -> BlobHash | None:
@@ -111,7 +109,7 @@ def hold_lock(path: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)
+        unlock(descriptor)
 
 
 def lock_folder(path: Path, *, wait: bool) -> int | None:
@@ -130,7 +128,28 @@ def lock_folder(path: Path, *, wait: bool) -> int | None:
             return None
         if _is_same_folder(descriptor, path):
             return descriptor
-        os.close(descriptor)
+        unlock(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process is at work in a folder."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    if not _take_lock(descriptor, wait=False):
+        return True
+    unlock(descriptor)
+    return False
+
+
+def unlock(descriptor: int) -> None:
+    """Free a lock and close its descriptor.
+
+    Closing alone would not free it while a child forked meanwhile has the descriptor too.
+    """
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 def _take_lock(descriptor: int, wait: bool) -> bool:
@@ -150,15 +169,28 @@ def _is_same_folder(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _list_hashes(folder: Path) -> Iterator[tuple[BlobHash, os.stat_result]]:
-    for path in sorted(folder.iterdir()):
-        blob_hash = parse_hash(path.name)
-        if blob_hash is None:
-            continue
-        try:
-            yield blob_hash, path.lstat()
-        except FileNotFoundError:
-            continue  # another process was faster
+def _list_with_status(folder: Path) -> Iterator[tuple[BlobHash, os.stat_result]]:
+    for blob_hash in _list_hashes(folder):
+        status = _read_status(f"{folder}/{blob_hash.hex()}")
+        if status is not None:
+            yield blob_hash, status
+
+
+def _read_status(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except FileNotFoundError:
+        return None  # another process was faster
+
+
+def _list_hashes(folder: Path) -> list[BlobHash]:
+    """The hashes that are names in a folder; plain strings, for stores of many thousands."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries)
+    except FileNotFoundError:
+        return []
+    return [blob_hash for blob_hash in map(parse_hash, names) if blob_hash is not None]
 
 
 def _file_name(blob_hash: BlobHash) -> str:

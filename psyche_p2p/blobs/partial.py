@@ -15,7 +15,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 from psyche_p2p.blobs.errors import BlobError
-from psyche_p2p.blobs.folders import lock_folder
+from psyche_p2p.blobs.folders import lock_folder, unlock
 from psyche_p2p.blobs.manifest import (
     CHUNK_BYTES,
     Buffer,
@@ -23,13 +23,12 @@ from psyche_p2p.blobs.manifest import (
     compute_blob_hash,
     is_chunk,
 )
-from psyche_p2p.errors import StorageError
+from psyche_p2p.errors import StorageError, Unavailable
 from psyche_p2p.files import storage_error, write_atomically
 from psyche_p2p.ids import BlobHash, short_id
 from psyche_p2p.wire import ChunkManifest, encode
 
 _OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-_READ_ONLY = 0o444
 _WRITABLE = 0o644
 
 
@@ -62,8 +61,8 @@ class PartialBlob:
         if not is_chunk(self.manifest, index, data):
             raise BlobError(f"not chunk {index} of blob {short_id(self.blob_hash)}")
         try:
-            _write_at(self._data, memoryview(data).cast("B"), index * CHUNK_BYTES)
-            with self._writing:
+            with self._writing:  # also keeps `close` from handing our descriptor to another file
+                _write_at(self._data, memoryview(data).cast("B"), index * CHUNK_BYTES)
                 self._mark(index)
         except OSError as error:
             raise storage_error("cannot write", self.data_path, error) from error
@@ -101,7 +100,6 @@ class PartialBlob:
                 "fetch them first",
             )
         try:
-            os.fchmod(self._data, _READ_ONLY)
             os.fsync(self._data)
         except OSError as error:
             raise storage_error("cannot write", self.data_path, error) from error
@@ -110,13 +108,23 @@ class PartialBlob:
         """Delete what is left of the folder; call with the lock held."""
         remove_partial_files(self.folder)
 
+    def abandon(self) -> None:
+        """Let go of a blob that could not be begun, leaving no trace; one begun earlier stays."""
+        is_begun = self.data_path.exists() and self.data_path.stat().st_size > 0
+        if self._lock is not None and not is_begun:
+            self.remove()
+        self.close()
+
     def close(self) -> None:
         """Let go of the blob; its chunks stay for whoever opens it next."""
-        for descriptor in (self._data, self._bits, self._lock):
-            if descriptor is not None and descriptor >= 0:
-                os.close(descriptor)
-        self._data = self._bits = -1
-        self._lock = None
+        with self._writing:
+            for descriptor in (self._data, self._bits):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            self._data = self._bits = -1
+            if self._lock is not None:
+                unlock(self._lock)
+            self._lock = None
 
     def __enter__(self) -> Self:
         return self
@@ -143,11 +151,15 @@ class PartialBlob:
 
     def _is_good(self, index: int) -> bool:
         length = chunk_length(self.manifest, index)
-        return is_chunk(self.manifest, index, os.pread(self._data, length, index * CHUNK_BYTES))
+        try:
+            data = os.pread(self._data, length, index * CHUNK_BYTES)
+        except OSError:
+            return False  # a sector that cannot be read; writing the chunk again may mend it
+        return is_chunk(self.manifest, index, data)
 
 
-def open_partial(folder: Path, manifest: ChunkManifest, *, wait: bool) -> PartialBlob | None:
-    """Take a partial blob for this process alone; None if another has it and we are not to wait.
+def open_partial(folder: Path, manifest: ChunkManifest, *, wait: bool) -> PartialBlob:
+    """Take a partial blob for this process alone; Unavailable if another has it and not `wait`.
 
     The files are not touched before `reserve` and `resume`.
     """
@@ -155,7 +167,9 @@ def open_partial(folder: Path, manifest: ChunkManifest, *, wait: bool) -> Partia
         lock = lock_folder(folder, wait=wait)
     except OSError as error:
         raise storage_error("cannot lock", folder, error) from error
-    return None if lock is None else PartialBlob(folder, lock, manifest)
+    if lock is None:
+        raise Unavailable(f"another process is fetching blob {folder.name}")
+    return PartialBlob(folder, lock, manifest)
 
 
 def try_remove_partial(folder: Path) -> bool:
@@ -167,7 +181,7 @@ def try_remove_partial(folder: Path) -> bool:
         try:
             remove_partial_files(folder)
         finally:
-            os.close(lock)
+            unlock(lock)
     except OSError as error:
         raise storage_error("cannot remove", folder, error) from error
     return True

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 from psyche_p2p.blobs.budget import remove_blob
 from psyche_p2p.blobs.folders import hold_lock
-from psyche_p2p.blobs.manifest import compute_blob_hash, compute_manifest
+from psyche_p2p.blobs.manifest import CHUNK_BYTES, compute_blob_hash, compute_manifest
 from psyche_p2p.blobs.partial import PartialBlob, open_partial, try_remove_partial
 from psyche_p2p.blobs.store import BlobStore, read_manifest
-from psyche_p2p.errors import StorageError
 from psyche_p2p.files import storage_error
 from psyche_p2p.ids import BlobHash, short_id
 from psyche_p2p.log import get_logger
@@ -71,46 +70,53 @@ def check_blob(store: BlobStore, blob_hash: BlobHash) -> DamagedBlob | None:
         store.remove(blob_hash)
         finding = DamagedBlob(blob_hash, None, ())
     else:
-        finding = DamagedBlob(blob_hash, manifest, _take_apart(store, manifest))
+        missing = _take_apart(store, manifest)
+        if missing is None:
+            return None
+        finding = DamagedBlob(blob_hash, manifest, missing)
     _log.warning("damaged blob", blob=short_id(blob_hash), missing=len(finding.missing))
     return finding
 
 
 def _is_sound(store: BlobStore, blob_hash: BlobHash) -> bool:
+    """Read, not mapped: a sector that cannot be read is an error then, and not a signal."""
     try:
-        data = store.read(blob_hash)
-    except StorageError:
+        with store.folders.blob(blob_hash).open("rb", buffering=0) as file:
+            manifest = compute_manifest(iter(lambda: file.read(CHUNK_BYTES), b""))
+    except OSError:
         return False
-    return compute_blob_hash(compute_manifest([data])) == blob_hash
+    return compute_blob_hash(manifest) == blob_hash
 
 
-def _take_apart(store: BlobStore, manifest: ChunkManifest) -> tuple[int, ...]:
-    """Make a damaged blob a partial one; the chunks it lacks."""
+def _take_apart(store: BlobStore, manifest: ChunkManifest) -> tuple[int, ...] | None:
+    """Make a damaged blob a partial one: the chunks it lacks, or None if it is gone meanwhile."""
     blob_hash = compute_blob_hash(manifest)
     partial = open_partial(store.folders.partial(blob_hash), manifest, wait=True)
-    if partial is None:
-        raise AssertionError("a lock we wait for is ours when we get it")
     with partial:
         try:
-            _move_into(store, partial)
+            is_ours = _move_into(store, partial)
         except OSError as error:
             raise storage_error("cannot take apart", partial.folder, error) from error
+        if not is_ours:
+            partial.abandon()
+            return None
         partial.reserve()
         partial.resume()
         return tuple(partial.missing())
 
 
-def _move_into(store: BlobStore, partial: PartialBlob) -> None:
-    """Move the blob's file there, every chunk marked as one to check."""
+def _move_into(store: BlobStore, partial: PartialBlob) -> bool:
+    """Move the blob's file there, every chunk marked as one to check; False if it is gone."""
     path = store.folders.blob(partial.blob_hash)
     with hold_lock(store.folders.lock_file):
         if not path.exists():
-            return  # evicted, or taken apart by another scrub
+            return False  # evicted, or taken apart by another scrub
         bits = bytes([0xFF]) * (-(-len(partial.manifest.chunks) // 8))
         (partial.folder / "have").write_bytes(bits)
         path.chmod(_WRITABLE)
         path.replace(partial.data_path)
         remove_blob(store.folders, partial.blob_hash)
+    return True
 
 
 def _sweep(store: BlobStore) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from psyche_p2p.blobs.budget import Usage, make_room, measure_usage, remove_blob
@@ -25,12 +28,14 @@ from psyche_p2p.blobs.manifest import (
     split_chunks,
 )
 from psyche_p2p.blobs.partial import PartialBlob, open_partial
-from psyche_p2p.errors import StorageError, Unavailable
+from psyche_p2p.errors import StorageError
 from psyche_p2p.files import storage_error, sync_folder, write_atomically
 from psyche_p2p.ids import BlobHash, RoundIndex, short_id
 from psyche_p2p.wire import ChunkManifest, encode
 
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_READ_ONLY = 0o444
+_RECENT_MANIFESTS = 32
 _NO_LIMIT = 2**63 - 1
 
 
@@ -40,6 +45,8 @@ class BlobStore:
     def __init__(self, folders: StoreFolders, max_bytes: int) -> None:
         self._folders = folders
         self._max_bytes = max_bytes
+        self._recent: dict[BlobHash, ChunkManifest] = {}
+        self._remembering = threading.Lock()
 
     @staticmethod
     def open(root: Path, max_bytes: int) -> BlobStore:
@@ -96,8 +103,10 @@ class BlobStore:
         partial.seal()
         try:
             with hold_lock(self._folders.lock_file):
+                target.parent.mkdir(exist_ok=True)
                 (partial.folder / "manifest").replace(self._folders.manifest(blob_hash))
                 partial.data_path.replace(target)
+                target.chmod(_READ_ONLY)
                 sync_folder(target.parent)
                 partial.remove()
         except OSError as error:
@@ -108,11 +117,8 @@ class BlobStore:
         """The blob, mapped into memory; stays readable even if the blob is evicted meanwhile."""
         path = self._folders.blob(blob_hash)
         try:
-            descriptor = os.open(path, _READ_FLAGS)
-            try:
+            with _opened(path) as descriptor:
                 return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
-            finally:
-                os.close(descriptor)
         except FileNotFoundError as error:
             raise _not_here(blob_hash) from error
         except (OSError, ValueError) as error:  # ValueError: the file is empty
@@ -120,15 +126,14 @@ class BlobStore:
 
     def read_chunk(self, blob_hash: BlobHash, index: int) -> bytes:
         """One chunk, checked before it is given to anyone; a StorageError if it is damaged."""
-        manifest = self.manifest(blob_hash)
+        manifest = self._recent_manifest(blob_hash)
         path = self._folders.blob(blob_hash)
         length = chunk_length(manifest, index)
         try:
-            descriptor = os.open(path, _READ_FLAGS)
-            try:
+            with _opened(path) as descriptor:
                 data = os.pread(descriptor, length, index * CHUNK_BYTES)
-            finally:
-                os.close(descriptor)
+        except FileNotFoundError as error:
+            raise _not_here(blob_hash) from error
         except OSError as error:
             raise storage_error("cannot read", path, error) from error
         if not is_chunk(manifest, index, data):
@@ -183,11 +188,8 @@ class BlobStore:
 
     def holders(self, blob_hash: BlobHash) -> list[RoundIndex]:
         """The rounds that hold a blob."""
-        return [
-            round_index
-            for round_index, folder in self._folders.list_pins()
-            if (folder / blob_hash.hex()).exists()
-        ]
+        rounds = [round_index for round_index, _ in self._folders.list_pins()]
+        return [index for index in rounds if self._folders.pin(blob_hash, index).exists()]
 
     def remove(self, blob_hash: BlobHash) -> None:
         """Delete a complete blob, whoever holds it."""
@@ -199,13 +201,11 @@ class BlobStore:
         if self.has(blob_hash):
             return None
         partial = open_partial(self._folders.partial(blob_hash), manifest, wait=wait)
-        if partial is None:
-            raise Unavailable(f"another process is fetching blob {short_id(blob_hash)}")
-        try:
-            return self._reserve(partial, blob_hash)
-        except BaseException:
-            partial.close()
-            raise
+        with ExitStack() as on_failure:
+            on_failure.callback(partial.abandon)
+            begun = self._reserve(partial, blob_hash)
+            on_failure.pop_all()
+        return begun
 
     def _reserve(self, partial: PartialBlob, blob_hash: BlobHash) -> PartialBlob | None:
         with hold_lock(self._folders.lock_file):
@@ -217,6 +217,15 @@ class BlobStore:
             partial.reserve()
         partial.resume()
         return partial
+
+    def _recent_manifest(self, blob_hash: BlobHash) -> ChunkManifest:
+        """The manifest, kept from the last chunk that was served: it never changes."""
+        manifest = self._recent.get(blob_hash) or self.manifest(blob_hash)
+        with self._remembering:
+            self._recent[blob_hash] = manifest
+            while len(self._recent) > _RECENT_MANIFESTS:
+                del self._recent[next(iter(self._recent))]
+        return manifest
 
     def _rebuild_manifest(self, blob_hash: BlobHash) -> ChunkManifest:
         manifest = compute_manifest([self.read(blob_hash)])
@@ -234,6 +243,15 @@ def read_manifest(path: Path, blob_hash: BlobHash) -> ChunkManifest | None:
         return None
     except OSError as error:
         raise storage_error("cannot read", path, error) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, _READ_FLAGS)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _not_here(blob_hash: BlobHash) -> StorageError:

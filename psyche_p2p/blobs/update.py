@@ -23,6 +23,8 @@ from psyche_p2p.wire import BlobHeader, BlobKind, CodecParameters, TensorEntry
 
 _PARAMETER_DTYPE = "float32"
 _BITS_PER_BYTE = 8
+# decoding takes up to 56 bytes a chunk, and this many are 34 billion parameters in 64 x 64 chunks
+_MAX_CHUNKS = 1 << 23
 
 
 class Transform(Enum):
@@ -134,6 +136,8 @@ def _require_sizes(header: BlobHeader, grid: ChunkGrid, payload: Payload, top_k:
                 f"section {section.name!r} of {section.size_bytes} bytes, these tensors need at "
                 f"most {largest.get(section.name, 0)}"
             )
+    if grid.chunks > _MAX_CHUNKS:
+        raise BlobError(f"{grid.chunks} chunks, at most {_MAX_CHUNKS} are allowed")
     # a live chunk sends bits, a dead one is named in at least one bit
     bits = _BITS_PER_BYTE * sum(section.size_bytes for section in header.sections)
     if grid.chunks > bits:

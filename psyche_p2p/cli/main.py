@@ -15,6 +15,7 @@ from psyche_p2p.log import configure_logging
 
 # Commands are imported when they are used, so that `--help` and `keys` never wait for torch.
 _COMMANDS = {
+    "inspect-blob": "psyche_p2p.cli.inspect_blob:inspect_blob",
     "keys": "psyche_p2p.cli.keys:keys",
     "run": "psyche_p2p.cli.run:run",
     "checkpoint": "psyche_p2p.cli.checkpoint:checkpoint",
@@ -27,6 +28,7 @@ _COMMANDS = {
     "observe": "psyche_p2p.cli.observe:observe",
 }
 _SUMMARIES = {
+    "inspect-blob": "Show what is in a blob, and whether it is valid.",
     "keys": "Make and show a peer's identity.",
     "run": "Check, show and name a run's configuration.",
     "checkpoint": "Make, cut, join, show and check checkpoints.",

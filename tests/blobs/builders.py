@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from psyche_p2p.blobs import (
     seal_teacher_targets,
     seal_update,
 )
-from psyche_p2p.codec import Payload
+from psyche_p2p.codec import ChunkGrid, Coefficients, GroupCoefficients, Payload, TensorGrid
 from psyche_p2p.hashing import hash_bytes
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import BatchInterval, EpochIndex, RoundIndex, RunId, SchemaHash, Tier
@@ -50,6 +51,24 @@ def make_update(
     )
     return seal_update(
         origin, grid, coefficients, Transform.DCT, chunk_size=16, tokens=1024, loss=2.5
+    )
+
+
+# a: one chunk, b: two chunks, all 2 x 4
+TINY_GRID = ChunkGrid((TensorGrid("a", (2, 4), 2, 4), TensorGrid("b", (4, 4), 2, 4)))
+
+
+def make_tiny_update(payload: Payload = Payload.SIGNS, **arrays: Any) -> SealedBlob:
+    """One that can be checked by hand: a sends +0 and -5, b only -3 in its second chunk."""
+    group = GroupCoefficients(
+        counts=np.array([2, 0, 1], np.uint16),
+        positions=np.array([0, 5, 3], np.uint16),
+        negative=np.array([False, True, True]),
+        **arrays,
+    )
+    coefficients = Coefficients(payload, 2, (group,))
+    return seal_update(
+        ORIGIN, TINY_GRID, coefficients, Transform.DCT, chunk_size=4, tokens=1, loss=0.0
     )
 
 

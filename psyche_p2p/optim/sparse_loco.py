@@ -1,0 +1,127 @@
+"""SparseLoCo (arXiv 2508.15706): local AdamW steps, then a sparse one-bit pseudo-gradient.
+
+A round's pseudo-gradient is how far the local steps moved. Its largest entries in every chunk are
+sent as signs with one magnitude a chunk; what was not sent, and the rounding of the magnitude, stay
+in the error feedback. Magnitudes are integers, so that peers' sums are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from psyche_p2p.codec import (
+    SCALE_UNIT,
+    Coefficients,
+    GroupCoefficients,
+    Payload,
+    quantize_scales,
+    scale_integers,
+)
+from psyche_p2p.config import SparseLocoConfig
+from psyche_p2p.ids import Tier
+from psyche_p2p.optim.chunks import blocks_of, narrow_to, read_chunks
+from psyche_p2p.optim.exact import apply_scaled_signs
+from psyche_p2p.optim.gradients import compute_clip_scale
+from psyche_p2p.optim.interface import Contribution, Tensors
+from psyche_p2p.optim.kernels import Kernels, Taken
+from psyche_p2p.optim.votes import ModelGrids
+
+
+class SparseLoco:
+    """See `interface.Optimizer`. Error feedback is one `[chunk, row, column]` tensor a group.
+
+    The learning rate of a round is that of its inner steps; it is in the pseudo-gradients already,
+    so the outer step has none, and `apply` does not use the bits it is given.
+    """
+
+    def __init__(
+        self,
+        config: SparseLocoConfig,
+        grids: ModelGrids,
+        *,
+        masters: Tensors,
+        working_parameters: Tensors,
+        round_start: Tensors,
+        error_feedback: Sequence[Tensor],
+        inner: torch.optim.AdamW,
+        trained_tier: Tier,
+        kernels: Kernels,
+    ) -> None:
+        self.inner_steps = config.inner_steps
+        self.masters = masters
+        self.working_parameters = working_parameters
+        self.error_feedback = error_feedback
+        self._config = config
+        self._grids = grids
+        self._round_start = round_start
+        self._inner = inner
+        self._trained_tier = trained_tier
+        self._kernels = kernels
+
+    @torch.no_grad()
+    def begin_round(self, learning_rate: float) -> None:
+        for parameter_group in self._inner.param_groups:
+            parameter_group["lr"] = learning_rate
+        for name, working in self.working_parameters.items():
+            working.copy_(self.masters[name])
+            self._round_start[name].copy_(working)
+
+    @torch.no_grad()
+    def accumulate(self, gradients: Tensors) -> None:
+        """One inner step. Gradients above the clipping norm are scaled in place."""
+        clip = compute_clip_scale(gradients, self._config.clip_grad_norm)
+        for name, working in self.working_parameters.items():
+            working.grad = gradients[name] if clip == 1.0 else gradients[name].mul_(clip)
+        self._inner.step()
+
+    @torch.no_grad()
+    def contribution(self) -> Contribution:
+        grid = self._grids.at(self._trained_tier)
+        for group, feedback_nrc in zip(grid.groups, self.error_feedback, strict=True):
+            feedback_nrc.mul_(self._config.error_feedback)
+            for block in blocks_of(group):
+                name, shape = block.tensor.name, block.tensor.shape
+                before = narrow_to(self._round_start[name], shape)
+                after = narrow_to(self.working_parameters[name], shape)
+                feedback_nrc[block.slice].add_(read_chunks(before, block))
+                feedback_nrc[block.slice].sub_(read_chunks(after, block))
+        groups = tuple(self._take_largest(feedback_nrc) for feedback_nrc in self.error_feedback)
+        return Contribution(
+            self._trained_tier,
+            Coefficients(Payload.SCALED_SIGNS, self._config.top_k, groups),
+        )
+
+    def apply(
+        self,
+        contributions: Sequence[Contribution],
+        learning_rate_bits: int,  # noqa: ARG002 - part of the interface
+    ) -> None:
+        apply_scaled_signs(self.masters, self._grids, contributions)
+
+    def _take_largest(self, feedback_nrc: Tensor) -> GroupCoefficients:
+        """Take out the largest, and put back what one magnitude for all of them gets wrong."""
+        taken = self._kernels.take_largest(feedback_nrc, self._config.top_k)
+        negative = taken.values < 0
+        scales = quantize_scales(_mean_magnitudes(taken))
+        chosen = GroupCoefficients(taken.counts, taken.positions, negative, scales)
+        magnitudes = scale_integers(scales).astype(np.float32) * np.float32(SCALE_UNIT)
+        sent = np.where(negative, -1, 1) * np.repeat(magnitudes, taken.counts[chosen.live])
+        flat = feedback_nrc.view(-1)
+        area = feedback_nrc[0].numel()
+        index = torch.from_numpy(chosen.keys(area)).to(flat.device)
+        flat[index] = torch.from_numpy((taken.values - sent).astype(np.float32)).to(flat.device)
+        return chosen
+
+
+def _mean_magnitudes(taken: Taken) -> NDArray[np.float32]:
+    """For every live chunk, the mean magnitude of what was taken."""
+    counts = taken.counts[taken.counts > 0].astype(np.int64)
+    if not len(counts):
+        return np.zeros(0, np.float32)
+    sums = np.add.reduceat(np.abs(taken.values), np.cumsum(counts) - counts)
+    return (sums / counts).astype(np.float32)
