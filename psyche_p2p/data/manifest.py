@@ -103,8 +103,8 @@ def _summary(entry: ManifestEntry) -> str:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("not a text")
+    if not isinstance(value, str) or not value.isprintable():
+        raise TypeError("not a line of text")
     return value
 
 

@@ -93,8 +93,8 @@ def _matches(folder: Path, root: Path, pattern: str) -> Iterator[tuple[str, Path
         if not target.is_relative_to(root):
             cause = f"{name} is a link to {str(target)!r}, outside the data folder"
             raise DataError(cause, "copy the file, or choose a --data-dir that holds both")
-        if not _is_text(name):
-            raise DataError(f"the file name {name!r} is not UTF-8", "rename the file")
+        if not name.isprintable():  # not UTF-8, or with a line break in it
+            raise DataError(f"the file name {name!r} cannot be printed", "rename the file")
         if not name.endswith(SUFFIXES):
             cause = f"{pattern!r} also names {name}, which is neither .bin nor .npy"
             raise DataError(cause, "use a narrower pattern in data.files")
@@ -107,14 +107,6 @@ def _resolve(path: Path) -> Path:
     except (OSError, RuntimeError) as error:  # a circle of links is either, by Python's version
         cause = f"{str(path)!r} is a link that leads nowhere"
         raise DataError(cause, "mend or remove the link") from error
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _name_bytes(item: tuple[str, Path]) -> bytes:

@@ -17,7 +17,7 @@ from typing_extensions import Self
 from psyche_p2p.certificate import TlsCertificate
 from psyche_p2p.errors import WireError
 from psyche_p2p.ids import BlobHash, Height, PeerId, short_id
-from psyche_p2p.net.errors import Misbehaviour, Unreachable, from_rpc_error
+from psyche_p2p.net.errors import Misbehaviour, Renewing, Unreachable, from_rpc_error
 from psyche_p2p.net.methods import (
     JOINER_SERVICE,
     MAX_BLOCKS_PER_CALL,
@@ -141,6 +141,12 @@ class BulkClient:
         await asyncio.gather(*channels, *self._closing)
 
     async def _ask(self, contact: Contact, method: str, request: bytes) -> bytes:
+        try:
+            return await self._ask_once(contact, method, request)
+        except Renewing:
+            return await self._ask_once(contact, method, request)
+
+    async def _ask_once(self, contact: Contact, method: str, request: bytes) -> bytes:
         call = self._method(contact, "unary_unary", method)(
             request, timeout=self._patience.answer_s
         )

@@ -11,6 +11,10 @@ class Unreachable(Unavailable):
     """No connection, a broken one, or one on which nothing moves."""
 
 
+class Renewing(Unreachable):
+    """The server was being renewed as the call came: ask again, on a new connection."""
+
+
 class Busy(Unavailable):
     """The peer has no place for this call now."""
 
@@ -35,8 +39,8 @@ def from_rpc_error(peer: str, error: grpc.aio.AioRpcError) -> PsycheError:
     code, details = error.code(), (error.details() or "")[:200]
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         # gRPC reports with this code both a refusal and a message we would not take.
-        kind = Misbehaviour if _TOO_LARGE in details else Busy
-        return kind(f"peer {peer}: {details}")
+        reason = f"peer {peer}: {details}"
+        return Misbehaviour(reason) if _TOO_LARGE in details else Busy(reason)
     if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
         return NotAdmitted(f"peer {peer} refused us: {details}", "check that we are a member")
     if code is grpc.StatusCode.NOT_FOUND:
@@ -45,4 +49,5 @@ def from_rpc_error(peer: str, error: grpc.aio.AioRpcError) -> PsycheError:
         return NotAdmitted(f"peer {peer} does not offer this", "update the older of the two peers")
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         return RemoteError(f"peer {peer} did not accept our request: {details}")
-    return Unreachable(f"peer {peer} cannot be reached: {code.name.lower()}: {details}")
+    kind = Renewing if code is grpc.StatusCode.CANCELLED else Unreachable
+    return kind(f"peer {peer} cannot be reached: {code.name.lower()}: {details}")

@@ -25,7 +25,7 @@ Stream = Callable[["Call", bytes], Awaitable[None]]
 Intake = Callable[["Call"], Awaitable[bytes]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """One call being served."""
 
@@ -35,6 +35,7 @@ class Call:
     turnstile: Turnstile
     clock: Clock
     watchdog: Watchdog
+    is_writing: bool = False
 
     async def send(self, data: bytes) -> None:
         """Send one message within the caller's bandwidth, once it has taken those before."""
@@ -45,7 +46,9 @@ class Call:
             self.watchdog.rest()
             await asyncio.sleep(wait_s)
         self.watchdog.pat()
+        self.is_writing = True
         await self.context.write(data)
+        self.is_writing = False
 
     async def received(self) -> AsyncIterator[bytes]:
         """The messages of the caller's stream, which must not pause for long."""
@@ -91,12 +94,19 @@ class CallWrapper:
         return grpc.stream_unary_rpc_method_handler(handle)
 
     async def _serve(self, context: Any, run: Callable[[Call], Awaitable[ItemT]]) -> ItemT | None:
+        is_stuck = False
         try:
             with Watchdog(self._turnstile.limits.max_call_s), self._admitted(context) as call:
-                return await run(call)
+                try:
+                    return await run(call)
+                finally:
+                    is_stuck = call.is_writing
         except (PsycheError, asyncio.TimeoutError) as error:
             code = status_code(error)
             _log.debug("call refused", code=code.name, cause=str(error))
+            if is_stuck:
+                # No status can follow a message that will not leave: gRPC resets the stream.
+                raise asyncio.CancelledError from error
             await context.abort(code, str(error) or "too slow")
         return None
 

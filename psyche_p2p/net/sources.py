@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from psyche_p2p.ids import PeerId
 
-_SMOOTHING = 0.3  # weight of the newest measurement
+_SMOOTHING = 0.2  # weight of the newest measurement
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 60.0
 MAX_REMEMBERED = 4096
@@ -45,11 +45,11 @@ class SourceBook:
 
     def note_speed(self, peer: PeerId, size_bytes: int, seconds: float) -> None:
         """A chunk arrived so long after the one before, or after it was asked for."""
-        record, measured = self.of(peer), size_bytes / max(seconds, 1e-6)
-        if record.bytes_per_s is None:
-            record.bytes_per_s = measured
-        else:
-            record.bytes_per_s += _SMOOTHING * (measured - record.bytes_per_s)
+        record, measured_s = self.of(peer), max(seconds, 1e-9) / size_bytes
+        known_s = measured_s if record.bytes_per_s is None else 1 / record.bytes_per_s
+        # Times are averaged and not speeds: of two chunks that came at once, after a wait for
+        # both, the second would seem to have come infinitely fast.
+        record.bytes_per_s = 1 / (known_s + _SMOOTHING * (measured_s - known_s))
         record.failures = 0
 
     def note_failure(self, peer: PeerId, problem: str, now: float) -> None:

@@ -43,7 +43,7 @@ def test_the_first_difference_is_named(theirs: Manifest, difference: str) -> Non
     assert bool(found) == bool(difference) == (OURS.digest != theirs.digest)
 
 
-names = st.text(max_size=8)
+names = st.text(max_size=8).filter(str.isprintable)
 
 
 @given(st.lists(st.tuples(names, st.binary(max_size=5)), max_size=4), names)
@@ -58,6 +58,12 @@ def test_what_is_written_down_can_be_read_again(
 def test_random_bytes_are_no_manifest(data: bytes) -> None:
     with pytest.raises(DataError, match="it is not a data manifest"):
         decode_manifest(data, "it")
+
+
+def test_a_name_that_would_break_the_line_is_no_name() -> None:
+    written = encode_manifest(make_manifest("bytes", [("a\nb", b"")]))
+    with pytest.raises(DataError, match="is not a data manifest"):
+        decode_manifest(written, "it")
 
 
 @given(st.data())

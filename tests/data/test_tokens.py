@@ -194,10 +194,12 @@ def test_a_link_inside_the_folder_is_followed(tmp_path: Path) -> None:
     assert opened(tmp_path, "*.bin") == (["a.bin"], [1, 2])
 
 
-def test_a_name_that_is_not_text_is_refused(tmp_path: Path) -> None:
-    (Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.bin"))).write_bytes(b"ab")
-    with pytest.raises(DataError, match="is not UTF-8"):
+@pytest.mark.parametrize("name", [b"\xff.bin", b"a\nb.bin", "a\u202eb.bin".encode()])
+def test_a_name_that_cannot_be_printed_is_refused(tmp_path: Path, name: bytes) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"ab")
+    with pytest.raises(DataError, match="cannot be printed; rename the file") as caught:
         opened(tmp_path, "*.bin")
+    assert str(caught.value).isprintable()
 
 
 def test_a_missing_folder_and_a_missing_option_say_so(tmp_path: Path) -> None:

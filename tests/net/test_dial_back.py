@@ -50,8 +50,9 @@ async def helping(person: Person) -> AsyncIterator[Contact]:
     """A peer that dials back whoever asks."""
     wrapper = CallWrapper(AddressGate(), Turnstile(CallLimits()), SystemClock())
     service = JoinedServices(dial_back_service(wrapper, DialBack(ManualClock(), dial_s=10.0)))
-    credentials = joiner_server_credentials(person.tls)
-    async with BulkServer(("127.0.0.1:0",), credentials, service, ServerLimits()) as server:
+    async with BulkServer(
+        ("127.0.0.1:0",), lambda: joiner_server_credentials(person.tls), service, ServerLimits()
+    ) as server:
         yield Contact(person.pinned, f"127.0.0.1:{server.ports[0]}")
 
 

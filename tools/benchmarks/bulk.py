@@ -29,13 +29,8 @@ def main(arguments: Sequence[str]) -> int:
     blob = os.urandom(options.mib * _MIB)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
-        contenders = {}
-        for name in options.only:
-            try:
-                contender = Contender(_CONTENDERS[name], folder, blob)
-                contenders[name] = stack.enter_context(contender)
-            except ContenderError as error:
-                print(f"{name} cannot run here: {error}", file=sys.stderr)
+        started = {name: _start(name, folder, blob, stack) for name in options.only}
+        contenders = {name: one for name, one in started.items() if one is not None}
         seconds = take_turns(contenders, options.repeats)
     for name, measured in seconds.items():
         rate = len(blob) / statistics.median(measured) / 1e6
@@ -44,6 +39,14 @@ def main(arguments: Sequence[str]) -> int:
         if name != "ours" and "ours" in seconds:
             report(f"bulk.vs_{name}", median_ratio(measured, seconds["ours"]), "times")
     return 0
+
+
+def _start(name: str, folder: Path, blob: bytes, stack: ExitStack) -> Contender | None:
+    try:
+        return stack.enter_context(Contender(_CONTENDERS[name], folder, blob))
+    except ContenderError as error:
+        print(f"{name} cannot run here: {error}", file=sys.stderr)
+        return None
 
 
 def take_turns(contenders: dict[str, Contender], repeats: int) -> dict[str, list[float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from psyche_p2p.net.relay.client import (
 from psyche_p2p.net.relay.desk import RelayLimits
 from psyche_p2p.net.relay.server import RelayServer
 from psyche_p2p.wire.relay import RelayPurpose
+from tests.echo import echo
 from tests.net.relay.relays import (
     CALLER,
     HIDDEN,
@@ -254,5 +256,31 @@ def test_a_caller_that_takes_its_places_leaves_others_theirs() -> None:
             with await here.caller.open_circuit(here.address, HIDDEN.peer_id):
                 other = RelayUser(STRANGER, RUN)
                 (await other.open_circuit(here.address, HIDDEN.peer_id)).close()
+
+    run(scenario())
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_it_works_over_ipv6_alone() -> None:
+    async def scenario() -> None:
+        async with RelayServer(RELAY.peer_id, lambda *_: True, host="::1") as relay:
+            address = RelayAddress("::1", relay.port, RELAY.peer_id)
+            server = await asyncio.start_server(echo, "127.0.0.1", 0)
+            port = server.sockets[0].getsockname()[1]
+            async with RelayListener(RelayUser(HIDDEN, RUN), address, port) as listener:
+                await listener.is_listening.wait()
+                caller = RelayUser(CALLER, RUN)
+                with await caller.open_circuit(address, HIDDEN.peer_id) as circuit:
+                    await asyncio.get_running_loop().sock_sendall(circuit, b"six")
+                    assert await receive(circuit, 3) == b"six"
+            server.close()
 
     run(scenario())

@@ -23,16 +23,17 @@ REASON = why_unavailable()
 needs_namespaces = pytest.mark.skipif(bool(REASON), reason=REASON)
 
 
+def namespace_of(process: str) -> str:
+    """The network namespace that a process lives in; empty for one that has ended."""
+    try:
+        return str((Path("/proc") / process / "ns" / "net").readlink())
+    except OSError:
+        return ""
+
+
 def namespaces_on_this_machine() -> set[str]:
     """Every network namespace that a process lives in."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                found.add(str((entry / "ns" / "net").readlink()))
-            except OSError:
-                continue
-    return found
+    return {namespace_of(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
 
 
 def expect_all_ended(descriptors: list[int]) -> None:
@@ -74,13 +75,24 @@ def test_peers_reach_each_other_and_nobody_else() -> None:
     assert wan.counters.delivered > 5
 
 
+def start_sleeper(wan: Wan, peer: int) -> subprocess.Popen[bytes]:
+    """A process that has arrived in a peer's namespace."""
+    command = wan.command(peer, ["sh", "-c", "echo here; exec sleep 600"])
+    sleeper = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert sleeper.stdout is not None
+    with sleeper.stdout as output:
+        assert output.readline() == b"here\n"
+    return sleeper
+
+
 @needs_namespaces
 def test_nothing_is_left_after_a_plain_end() -> None:
-    before = namespaces_on_this_machine()
     with Wan([PathProfile()] * 3) as wan:
-        sleepers = [subprocess.Popen(wan.command(peer, ["sleep", "600"])) for peer in range(3)]
+        sleepers = [start_sleeper(wan, peer) for peer in range(3)]
+        inside = {namespace_of(str(sleeper.pid)) for sleeper in sleepers}
     assert [sleeper.wait(10) for sleeper in sleepers] == [-signal.SIGKILL] * 3
-    assert namespaces_on_this_machine() <= before
+    assert len(inside) == 3
+    assert not inside & namespaces_on_this_machine()
 
 
 def start_a_run() -> tuple[subprocess.Popen[bytes], list[int]]:
@@ -99,25 +111,26 @@ def start_a_run() -> tuple[subprocess.Popen[bytes], list[int]]:
 @needs_namespaces
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_when_the_tool_is_killed(how: signal.Signals) -> None:
-    before = namespaces_on_this_machine()
     running, pids = start_a_run()
+    inside = {namespace_of(str(pid)) for pid in pids}
     descriptors = [os.pidfd_open(pid) for pid in pids]
     running.send_signal(how)
     expect_all_ended(descriptors)
     running.communicate(timeout=20)
-    assert namespaces_on_this_machine() <= before
+    assert len(inside) == 2
+    assert not inside & namespaces_on_this_machine()
     assert not Path("/sys/class/net/wan0").exists()
 
 
 @needs_namespaces
 def test_nothing_is_left_when_the_process_in_the_middle_is_killed() -> None:
-    before = namespaces_on_this_machine()
     with Wan([PathProfile()] * 2) as wan:
-        sleeper = subprocess.Popen(wan.command(0, ["sleep", "600"]))
+        sleeper = start_sleeper(wan, 0)
+        inside = namespace_of(str(sleeper.pid))
         os.kill(wan.switch_pid, signal.SIGKILL)
     assert sleeper.wait(10) == -signal.SIGKILL
     assert wan.counters is None
-    assert namespaces_on_this_machine() <= before
+    assert inside not in namespaces_on_this_machine()
 
 
 @needs_namespaces

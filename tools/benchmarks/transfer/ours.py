@@ -8,12 +8,24 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from psyche_p2p.blobs import BlobStore, SealedBlob
+import numpy as np
+
+from psyche_p2p.blobs import BlobStore, Origin, SealedBlob, seal_dense
 from psyche_p2p.certificate import TlsCertificate, make_certificate
 from psyche_p2p.clock import SystemClock
 from psyche_p2p.hashing import hash_bytes
 from psyche_p2p.identity import Identity
-from psyche_p2p.ids import BlobHash, Height
+from psyche_p2p.ids import (
+    BlobHash,
+    BlockHash,
+    EpochIndex,
+    Height,
+    RoundIndex,
+    RunId,
+    SchemaHash,
+    Tier,
+    View,
+)
 from psyche_p2p.net.allocator import keep_freed_memory
 from psyche_p2p.net.bulk_client import BulkClient, Contact, Patience
 from psyche_p2p.net.bulk_server import BulkServer, ServerLimits
@@ -30,7 +42,7 @@ from psyche_p2p.net.tls import (
     member_server_credentials,
     pin_certificate,
 )
-from psyche_p2p.wire import DecidedBlock
+from psyche_p2p.wire import BlobKind, DecidedBlock
 
 _DAY_S = 86_400
 _MAX_BYTES = 1 << 32
@@ -45,7 +57,10 @@ def make_peer(name: str) -> tuple[TlsCertificate, PinnedCertificate]:
 
 
 class _NoLog:
+    """The benchmark fetches no blocks."""
+
     def blocks(self, first: Height, count: int) -> Sequence[DecidedBlock]:
+        del first, count
         return ()
 
 
@@ -60,8 +75,8 @@ async def serve_blob(
     store = BlobStore.open(folder / name, _MAX_BYTES)
     blob_hash = store.add(sealed)
     wrapper = CallWrapper(MemberGate(trust), Turnstile(CallLimits()), SystemClock())
-    nothing = Frontier(Height(0), BlobHash(bytes(32)), 0, ())  # type: ignore[arg-type]
-    pool = StatementPool(BlobHash(bytes(32)), lambda _: False, nothing, lambda _: None)  # type: ignore[arg-type]
+    nothing = Frontier(Height(0), BlockHash(bytes(32)), View(0), ())
+    pool = StatementPool(RunId(bytes(32)), lambda _: False, nothing, lambda _: None)
     service = member_service(wrapper, Shelf(store), _NoLog(), pool)
     async with BulkServer(
         ("127.0.0.1:0",),
@@ -99,12 +114,6 @@ async def fetching(
 
 def seal_bytes(blob: bytes) -> SealedBlob:
     """These bytes as a blob of a valid kind."""
-    import numpy as np
-
-    from psyche_p2p.blobs import Origin, seal_dense
-    from psyche_p2p.ids import EpochIndex, RoundIndex, RunId, SchemaHash, Tier
-    from psyche_p2p.wire import BlobKind
-
     origin = Origin(
         run_id=RunId(bytes(32)),
         epoch=EpochIndex(0),
