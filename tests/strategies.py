@@ -187,7 +187,7 @@ STANDALONE: dict[type[Any], st.SearchStrategy[Any]] = {
         tier=small,
         schema_hash=hashes,
         codec=st.none()
-        | st.builds(wire.CodecParameters, name=texts, chunk_size=small, top_k=small),
+        | st.builds(wire.CodecParameters, name=texts, payload=texts, chunk_size=small, top_k=small),
         tensors=tuples_of(
             st.builds(
                 wire.TensorEntry,
