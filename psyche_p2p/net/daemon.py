@@ -9,60 +9,52 @@ new `generation`.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import shutil
 import signal
-import sys
-import tempfile
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from typing_extensions import Self
 
-from psyche_p2p.errors import LocalError, PsycheError, ResourceError
-from psyche_p2p.identity import Identity
+from psyche_p2p.errors import PsycheError, ResourceError
 from psyche_p2p.ids import PeerId
 from psyche_p2p.keyfile import encode_key
 from psyche_p2p.log import get_logger
-from psyche_p2p.net import launch
 from psyche_p2p.net.control import ControlSocket, daemon_gone
 from psyche_p2p.net.listen import reserve_ports
-from psyche_p2p.net.multiaddr import Multiaddr, parse_multiaddr
+from psyche_p2p.net.multiaddr import Multiaddr
+from psyche_p2p.net.p2pd import (
+    CONTROL_SOCKET,
+    EVERY_ADDRESS,
+    KEY_FILE,
+    DaemonConfig,
+    daemon_command,
+    make_private_folder,
+    write_private,
+)
+from psyche_p2p.net.tasks import report_bug
 
-EVERY_ADDRESS = (parse_multiaddr("/ip4/0.0.0.0/tcp/0"), parse_multiaddr("/ip6/::/tcp/0"))
+__all__ = [
+    "Daemon",
+    "DaemonConfig",
+    "EVERY_ADDRESS",
+    "DaemonEvent",
+    "DaemonStarted",
+    "DaemonDied",
+]
+
 START_TIMEOUT_S = 30.0
 TERMINATE_TIMEOUT_S = 1.0
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 30.0
 STEADY_AFTER_S = 30.0
-_SOCKET = "control.sock"
 _KEPT_LINES = 50
-_MAX_SOCKET_PATH = 100  # sun_path has 108 bytes
+_MAX_LINE = 4096
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class DaemonConfig:
-    """What a daemon is told at its start."""
-
-    identity: Identity = field(repr=False)
-    listen: tuple[Multiaddr, ...] = EVERY_ADDRESS
-    announce: tuple[Multiaddr, ...] = ()
-    """Addresses to tell others instead of the machine's own: a router's, say."""
-    port_mapping: bool = False
-    """Ask the router to forward the port (UPnP, NAT-PMP)."""
-    relay_service: bool = False
-    """Carry traffic between peers that cannot reach each other."""
-    relays: tuple[Multiaddr, ...] = ()
-    """Relays to be reachable through."""
-    is_private: bool = False
-    """Take it as known that others cannot reach this machine."""
-    reach_detection: bool = False
-    """Find out from others whether this machine can be reached (AutoNAT)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +113,7 @@ class Daemon:
         """The control socket of the running daemon; Unavailable while there is none."""
         if not self._is_running or self._folder is None:
             raise daemon_gone()
-        return ControlSocket(self._folder / _SOCKET)
+        return ControlSocket(self._folder / CONTROL_SOCKET)
 
     @property
     def folder(self) -> Path:
@@ -147,13 +139,14 @@ class Daemon:
 
     async def __aenter__(self) -> Self:
         self.listen = reserve_ports(self.config.listen)
-        self._folder = _private_folder()
+        self._folder = make_private_folder()
         try:
             await self._start()
         except BaseException:
             await self._shut_down()
             raise
         self._supervisor = asyncio.create_task(self._supervise(), name="p2pd-supervisor")
+        self._supervisor.add_done_callback(report_bug)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -164,12 +157,12 @@ class Daemon:
 
     async def _start(self) -> None:
         """Start a process and wait until it answers."""
-        (self.folder / _SOCKET).unlink(missing_ok=True)  # a killed daemon leaves it behind
-        key = self.folder / "peer.key"
-        _write_private(key, encode_key(self.config.identity))
+        (self.folder / CONTROL_SOCKET).unlink(missing_ok=True)  # a killed daemon leaves it behind
+        key = self.folder / KEY_FILE
+        write_private(key, encode_key(self.config.identity))
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *_command(self.config, self.listen, self.folder),
+                *daemon_command(self.config, self.listen, self.folder),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
@@ -203,10 +196,12 @@ class Daemon:
     ) -> None:
         """Read what it prints for as long as it lives: it would block on a full pipe."""
         assert process.stdout is not None
+        unfinished = ""
         while data := await process.stdout.read(1 << 12):
-            text = data.decode(errors="replace")
-            self._lines.extend(line for line in text.splitlines() if line.strip())
-            if not ready.is_set() and any("Peer ID:" in line for line in self._lines):
+            *lines, unfinished = (unfinished + data.decode(errors="replace")).split("\n")
+            unfinished = unfinished[-_MAX_LINE:]
+            self._lines.extend(line for line in lines if line.strip())
+            if any(line.startswith("Peer ID:") for line in lines):
                 ready.set()
 
     async def _supervise(self) -> None:
@@ -230,7 +225,9 @@ class Daemon:
 
     async def _await_death(self) -> None:
         assert self._process is not None
+        assert self._output is not None
         exit_code = await self._process.wait()
+        await self._output  # its last words
         last_line = self._lines[-1] if self._lines else ""
         _log.warning("the libp2p daemon died", exit_code=exit_code, last_line=last_line[:200])
         await self._announce(is_running=False, exit_code=exit_code, last_line=last_line)
@@ -273,73 +270,3 @@ def _kill(pid: int, number: signal.Signals) -> None:
     """Not Process.send_signal, which may reap the child before asyncio does and lose its code."""
     with suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def daemon_binary() -> Path:
-    """p2pd inside the hivemind package, found without importing hivemind (and torch with it)."""
-    spec = importlib.util.find_spec("hivemind")
-    folders = spec.submodule_search_locations if spec is not None else None
-    binary = Path(folders[0]) / "hivemind_cli" / "p2pd" if folders else Path("p2pd")
-    if not os.access(binary, os.X_OK):
-        raise LocalError(
-            f"the libp2p daemon is missing ({binary})", "install the hivemind package again"
-        )
-    return binary
-
-
-def _command(config: DaemonConfig, listen: tuple[Multiaddr, ...], folder: Path) -> list[str]:
-    options = {
-        "listen": f"/unix{folder}/{_SOCKET}",
-        "id": str(folder / "peer.key"),
-        "hostAddrs": _joined(listen),
-        "pubsub": "1",
-        "pubsubRouter": "gossipsub",
-        "pubsubSign": "1",
-        "pubsubSignStrict": "1",
-        "gossipsubHeartbeatInterval": "1s",
-        "gossipsubHeartbeatInitialDelay": "100ms",
-        "dhtServer": "0" if config.is_private else "1",
-        "dhtClient": "1" if config.is_private else "0",
-        "connManager": "1",
-        "natPortMap": str(int(config.port_mapping)),
-        "autonat": str(int(config.reach_detection)),
-        "relay": "1",
-        "relayService": str(int(config.relay_service)),
-        "forceReachabilityPrivate": str(int(config.is_private)),
-    }
-    if config.announce:
-        options["announceAddrs"] = _joined(config.announce)
-    if config.relays:  # relayDiscovery would first feed candidates after 15 s
-        options |= {
-            "autoRelay": "1",
-            "relayDiscovery": "0",
-            "trustedRelays": _joined(config.relays),
-        }
-    launcher = [sys.executable, "-I", "-S", str(launch.__file__), str(os.getpid())]
-    flags = [f"-{name}={value}" for name, value in options.items()]
-    return [*launcher, str(daemon_binary()), *flags]
-
-
-def _joined(addresses: tuple[Multiaddr, ...]) -> str:
-    return ",".join(str(address) for address in addresses)
-
-
-def _private_folder() -> Path:
-    """A new folder of mode 0700 with a path short enough for a socket: the socket has no lock."""
-    try:
-        folder = tempfile.mkdtemp(prefix="psyche-")
-        if len(folder) > _MAX_SOCKET_PATH - len(_SOCKET) - 1:
-            Path(folder).rmdir()
-            folder = tempfile.mkdtemp(prefix="psyche-", dir="/tmp")
-    except OSError as error:
-        raise ResourceError(
-            f"no folder for the daemon's control socket: {error.strerror}",
-            "set TMPDIR to a folder you may write",
-        ) from error
-    return Path(folder)
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)

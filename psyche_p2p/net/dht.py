@@ -39,6 +39,9 @@ class Dht:
         self._node = node
         self._p2p = p2p
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        control = p2p._client.control
+        for task in (control._read_task, control._write_task):
+            task.add_done_callback(_forget)
 
     @classmethod
     async def start(
@@ -139,3 +142,9 @@ def _result_of(task: asyncio.Future[T]) -> T:
 
 async def _refuse(*_: object) -> bytes:
     raise ConnectionError("the daemon is gone")
+
+
+def _forget(task: asyncio.Future[None]) -> None:
+    """Look at a task's error, so that asyncio does not report it: the supervisor already has."""
+    if not task.cancelled():
+        task.exception()

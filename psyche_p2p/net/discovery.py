@@ -34,6 +34,7 @@ from psyche_p2p.net.records import (
     run_key,
     subkey_of,
 )
+from psyche_p2p.net.tasks import report_bug
 from psyche_p2p.wire import PeerRecord, encode
 
 JOIN_PATIENCE_S = 10.0
@@ -115,7 +116,7 @@ class Discovery:
             self._dht.abandon()
             raise
         self._keeper = asyncio.create_task(self._keep(generation), name="discovery-keeper")
-        self._keeper.add_done_callback(_report_bug)
+        self._keeper.add_done_callback(report_bug)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -308,9 +309,3 @@ async def _try_to_connect(control: ControlSocket, found: FoundPeer) -> None:
         await control.connect(found.peer, found.addresses)
     except PsycheError as error:
         _log.debug("a neighbour is out of reach", peer=short_id(found.peer), cause=error.cause)
-
-
-def _report_bug(task: asyncio.Task[None]) -> None:
-    """The keeper ends only when it is cancelled; anything else must not go unseen."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("discovery has stopped", bug=repr(error))

@@ -7,8 +7,9 @@ import importlib.util
 import json
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from itertools import count
 
 import pytest
@@ -53,6 +54,33 @@ async def observer(daemons: Sequence[Daemon], *arguments: str) -> AsyncIterator[
         if process.returncode is None:
             process.terminate()
         await process.communicate()
+
+
+@dataclass
+class Observed:
+    """A peer whose messages an observer hears."""
+
+    daemon: Daemon
+    gossip: Gossip
+    process: Process
+    heights: Iterator[int]
+
+    async def is_heard(self) -> None:
+        await publish_until_seen(
+            self.process, self.gossip, [next(self.heights) for _ in range(200)]
+        )
+
+
+@asynccontextmanager
+async def observed_alice() -> AsyncIterator[Observed]:
+    async with (
+        daemons("alice") as (alice,),
+        Gossip(alice, alice.config.identity, RUN, lambda _: ACCEPTED) as gossip,
+        observer([alice]) as process,
+    ):
+        observed = Observed(alice, gossip, process, count())
+        await observed.is_heard()
+        yield observed
 
 
 async def next_sighting(process: Process) -> dict[str, object]:
@@ -107,40 +135,29 @@ def test_the_observer_verifies_what_the_daemons_gossip() -> None:
 
 def test_a_frame_of_garbage_does_not_end_the_observer() -> None:
     async def test() -> None:
-        async with (
-            daemons("alice") as (alice,),
-            Gossip(alice, alice.config.identity, RUN, lambda _: ACCEPTED) as at_alice,
-            observer([alice]) as process,
-        ):
-            heights = count()
-            await publish_until_seen(process, at_alice, [next(heights) for _ in range(200)])
-            (its_id,) = await alice.control.connected_peers()
+        async with observed_alice() as alice:
+            control = alice.daemon.control
+            (its_id,) = await control.connected_peers()
             for _ in range(3):
-                stream = await alice.control.open_stream(its_id, ["/meshsub/1.1.0"])
+                stream = await control.open_stream(its_id, ["/meshsub/1.1.0"])
                 stream.writer.write(encode_frame(b"\xff" * 20))
                 await stream.writer.drain()
                 assert await stream.reader.read() == b""  # the observer has closed it
                 stream.writer.close()
-            await publish_until_seen(process, at_alice, [next(heights) for _ in range(200)])
-            assert process.returncode is None
+            await alice.is_heard()
+            assert alice.process.returncode is None
 
     run(test())
 
 
 def test_the_observer_comes_back_to_a_peer_that_was_killed() -> None:
     async def test() -> None:
-        async with (
-            daemons("alice") as (alice,),
-            Gossip(alice, alice.config.identity, RUN, lambda _: ACCEPTED) as at_alice,
-            observer([alice]) as process,
-        ):
-            heights = count()
-            await publish_until_seen(process, at_alice, [next(heights) for _ in range(200)])
-            kill(alice)
-            await alice.running(after_generation=0)
-            await at_alice.subscribed()
-            await until(lambda: _is_heard_of(at_alice))
-            await publish_until_seen(process, at_alice, [next(heights) for _ in range(200)])
+        async with observed_alice() as alice:
+            kill(alice.daemon)
+            await alice.daemon.running(after_generation=0)
+            await alice.gossip.subscribed()
+            await until(lambda: _is_heard_of(alice.gossip))
+            await alice.is_heard()
 
     run(test())
 
