@@ -16,6 +16,12 @@ from datetime import datetime, timezone
 from typing import Any, TextIO
 
 _ROOT = "psyche_p2p"
+_LEVEL_NAMES = {
+    logging.DEBUG: "DEBUG",
+    logging.INFO: "INFO",
+    logging.WARNING: "WARNING",
+    logging.ERROR: "ERROR",
+}
 _context: ContextVar[Mapping[str, Any] | None] = ContextVar("psyche_log_context", default=None)
 
 
@@ -72,7 +78,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, Any] = {
             "time": _timestamp(record).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
+            "level": _level_name(record).lower(),
             "logger": record.name,
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
@@ -88,7 +94,7 @@ class HumanFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         parts = [_timestamp(record).astimezone().strftime("%H:%M:%S")]
         if record.levelno >= logging.WARNING:
-            parts.append(record.levelname)
+            parts.append(_level_name(record))
         parts.append(record.getMessage())
         fields: Mapping[str, Any] = getattr(record, "fields", {})
         parts += [f"{key}={_one_line(value)}" for key, value in fields.items()]
@@ -110,6 +116,11 @@ def configure_logging(
 
 def _timestamp(record: logging.LogRecord) -> datetime:
     return datetime.fromtimestamp(record.created, tz=timezone.utc)
+
+
+def _level_name(record: logging.LogRecord) -> str:
+    """Our own names: hivemind renames WARNING for the whole process when it is imported."""
+    return _LEVEL_NAMES.get(record.levelno, record.levelname)
 
 
 def _plain(value: Any) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import fields
+from enum import IntEnum
+from types import UnionType
+from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
-from psyche_p2p import wire
+from psyche_p2p import ids, wire
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import BatchInterval, PeerId
 from psyche_p2p.wire import bulk, reachability, relay
@@ -235,5 +238,47 @@ STANDALONE: dict[type[Any], st.SearchStrategy[Any]] = {
         ),
     ),
 }
+
+
+def from_hints(message_type: type[Any]) -> st.SearchStrategy[Any]:
+    """A message whose every field is what its type allows, whatever the message means."""
+    hints = get_type_hints(message_type)
+    return st.builds(
+        message_type, **{field.name: _of(hints[field.name]) for field in fields(message_type)}
+    )
+
+
+def _of(hint: Any) -> st.SearchStrategy[Any]:
+    if hint in _OF_TYPE:
+        return _OF_TYPE[hint]
+    if get_origin(hint) is tuple:
+        return tuples_of(_of(get_args(hint)[0]), 2)
+    if get_origin(hint) in (Union, UnionType):
+        inner = [_of(item) for item in get_args(hint) if item is not type(None)]
+        return st.none() | st.one_of(inner)
+    if isinstance(hint, NewType):
+        return _of(hint.__supertype__)
+    if issubclass(hint, IntEnum):
+        return st.sampled_from(hint)
+    return from_hints(hint)
+
+
+_OF_TYPE: dict[Any, st.SearchStrategy[Any]] = {
+    **dict.fromkeys((ids.RunId, ids.BlobHash, ids.BlockHash, ids.StateRoot), hashes),
+    **dict.fromkeys((ids.ParamRoot, ids.SchemaHash), hashes),
+    ids.Signature: signatures,
+    PeerId: peers,
+    BatchInterval: batches,
+    bool: st.booleans(),
+    int: small,
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    str: texts,
+    bytes: st.binary(max_size=40),
+}
+OTHERS = {
+    message_type: from_hints(message_type)
+    for message_type in wire.message_types()
+    if message_type not in (*ENVELOPED, *STANDALONE)
+}
 enveloped = st.one_of(list(ENVELOPED.values()))
-messages = st.one_of([*ENVELOPED.values(), *STANDALONE.values()])
+messages = st.one_of([*ENVELOPED.values(), *STANDALONE.values(), *OTHERS.values()])

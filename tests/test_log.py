@@ -38,6 +38,18 @@ def test_json_lines_carry_fields_and_context() -> None:
     assert inside["level"] == "info"
 
 
+def test_a_library_that_renames_levels_does_not_rename_ours() -> None:
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    before = logging.getLevelName(logging.WARNING)
+    logging.addLevelName(logging.WARNING, "OH DEAR")
+    try:
+        log.warning("peer left")
+    finally:
+        logging.addLevelName(logging.WARNING, before)
+    assert "WARNING peer left" in stream.getvalue()
+
+
 def test_lines_for_people_are_one_line_each() -> None:
     stream = io.StringIO()
     configure_logging(stream=stream)
