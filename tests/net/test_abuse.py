@@ -12,7 +12,7 @@ import os
 import resource
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import grpc
@@ -208,7 +208,7 @@ def test_a_caller_that_does_not_read_loses_its_call_and_costs_little(tmp_path: P
 
 async def until_served(client: BulkClient, host: Host) -> None:
     """Until one of the caller's places is free again."""
-    asked = [Busy("not asked yet")]
+    asked: Sequence[object] = [Busy("not asked yet")]
     while any(isinstance(one, Busy) for one in asked):
         await asyncio.sleep(0.05)
         asked = await asyncio.gather(client.have(host.contact(), []), return_exceptions=True)
