@@ -100,10 +100,12 @@ class Download:
             raise Unavailable(f"blob {short_id(self._blob_hash)}: {self.explain()}", "try again")
         stalls_at = self._plan.next_deadline()
         until = deadline if stalls_at is None else min(stalls_at, deadline)
+        # Not `wait_for`: before Python 3.12 it can swallow a cancellation that comes with the news.
+        alarm = asyncio.get_running_loop().call_later(max(0.0, until - now), self._wake.set)
         try:
-            await asyncio.wait_for(self._wake.wait(), max(0.0, until - now))
-        except asyncio.TimeoutError:
-            return
+            await self._wake.wait()
+        finally:
+            alarm.cancel()
         self._wake.clear()
         if self._failure is not None:
             raise self._failure

@@ -18,7 +18,6 @@ MAX_PULLED_BYTES = 8 * MIB
 """What one anti-entropy pull may carry; the next one goes on where it ended."""
 MAX_PULLED_STATEMENTS = 4096
 
-_FRAME_BYTES = MIB
 _METADATA_BYTES = 8 << 10
 _CONNECT_MS = 10_000
 _PING_MS = 20_000
@@ -41,7 +40,6 @@ def server_options(max_connections: int, idle_s: float, handshake_s: float) -> l
         ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
         ("grpc.http2.min_ping_interval_without_data_ms", _PING_MS // 2),
         ("grpc.http2.max_ping_strikes", 2),
-        ("grpc.http2.max_frame_size", _FRAME_BYTES),
         ("grpc.so_reuseport", 1),  # for BulkServer.renew
     ]
 
@@ -58,7 +56,6 @@ def channel_options() -> list[Any]:
         # in gRPC's C core this is how long one attempt may take, TLS and long ways included
         ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),
         ("grpc.max_reconnect_backoff_ms", 5000),
-        ("grpc.http2.max_frame_size", _FRAME_BYTES),
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.enable_retries", 0),
         ("grpc.enable_http_proxy", 0),

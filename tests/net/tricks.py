@@ -122,6 +122,17 @@ def counts(sent: list[int]) -> Trick:
     return trick
 
 
+def counts_slowly(sent: list[int]) -> Trick:
+    """The same, on a line of ten chunks a second."""
+
+    async def trick(index: int, data: bytes) -> AsyncIterator[bytes]:
+        sent.append(index)
+        await asyncio.sleep(0.1)
+        yield data
+
+    return trick
+
+
 def waits_in(chunk: int, reached: asyncio.Event) -> Trick:
     """Is honest up to one chunk, then says so and waits."""
 
