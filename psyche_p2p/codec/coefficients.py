@@ -1,7 +1,7 @@
 """A sparse update in memory: which coefficients of which chunks, and their signs or values.
 
 A chunk that has nothing to say has a count of zero and takes no part: a sign for a zero coefficient
-would be a vote (DESIGN, "Never a vote for zero").
+would be a vote (docs/design.md, "Live chunks").
 """
 
 from __future__ import annotations
