@@ -244,7 +244,8 @@ class SimPeer:
         """Gossip a proposal or vote."""
         envelope = effect.envelope
         if envelope.sender == self.keys.peer:
-            self.world.monitor.on_said(envelope)
+            if self.is_honest:  # a liar's core may repeat both of its votes as part of a proof
+                self.world.monitor.on_said(envelope)
             if not effect.is_repeat:
                 self._mark_said(envelope)
         self.world.send_all(self.index, envelope)

@@ -42,6 +42,12 @@ def test_no_promise_is_broken_among_64_with_21_liars(seed: int) -> None:
     _require_no_violation(1_000_000 + seed, 64, 21, LARGE_LIMIT_MS)
 
 
+@pytest.mark.parametrize("seed", [9037, 9264])
+def test_a_liar_that_contradicts_itself_is_not_taken_for_an_honest_peer(seed: int) -> None:
+    """Found by the 10,000: a double voter's proof of a block repeats both of its own votes."""
+    _require_no_violation(seed, None, None, LIMIT_MS)
+
+
 def test_a_schedule_is_its_seed() -> None:
     first, second = (World(random_schedule(7)).run(LIMIT_MS) for _ in range(2))
     assert first == second
