@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Machines are shared and noisy, so no test fails for being slow; a failing example is printed as a
@@ -17,3 +19,21 @@ for _name, _examples in (("fast", 20), ("default", 100), ("long", 3000)):
         suppress_health_check=[HealthCheck.too_slow],
     )
 settings.load_profile(os.environ.get("PSYCHE_TEST_SAMPLES", "default"))
+
+# What starts daemons, processes or real training: `tools/test --fast` leaves it out.
+_SLOW = (
+    "blobs/test_store_processes.py",
+    "coordinator/test_rounds.py",
+    "interop",
+    "model/test_helper.py",
+    "model/test_training_curve.py",
+    "net",
+    "tools/test_simulate_training.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if any(item.path.is_relative_to(here / place) for place in _SLOW):
+            item.add_marker(pytest.mark.slow)
