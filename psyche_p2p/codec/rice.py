@@ -22,6 +22,8 @@ def compute_rice_parameter(universe: int, size: int) -> int:
     One more low bit pays while the chance that a gap reaches 2**r is above the golden ratio's
     0.618, which is 2**r < 0.4812 * universe / size; in integers, so that all machines agree.
     """
+    if size < 1:
+        raise ValueError("a set without members is not coded at all")
     parameter = 0
     while (1 << parameter) * size * 10_000 < 4812 * universe:
         parameter += 1
