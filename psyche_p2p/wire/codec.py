@@ -93,6 +93,8 @@ _SPECS: dict[type[Any], _Spec] = {
         (bulk_pb2.DESCRIPTOR, bulk.LogRequest, KIB),
         (bulk_pb2.DESCRIPTOR, bulk.PullRequest, 256 * KIB),
         (bulk_pb2.DESCRIPTOR, bulk.PushReply, KIB),
+        (bulk_pb2.DESCRIPTOR, bulk.DescribeRequest, KIB),
+        (bulk_pb2.DESCRIPTOR, bulk.RunDescription, 10 * MIB),
         (relay_pb2.DESCRIPTOR, relay.RelayHello, KIB),
         (relay_pb2.DESCRIPTOR, relay.RelayTicket, KIB),
         (relay_pb2.DESCRIPTOR, relay.SignedRelayTicket, KIB),
