@@ -17,7 +17,7 @@ from psyche_p2p.blobs import (
 from psyche_p2p.blobs.validate import Flaw
 from psyche_p2p.codec import Payload
 from psyche_p2p.config import RunConfig, run_id
-from psyche_p2p.ids import BlobHash, EpochIndex, PeerId, RoundIndex, SchemaHash, Tier
+from psyche_p2p.ids import BlobHash, PeerId, RoundIndex, SchemaHash, Tier
 from psyche_p2p.net.bulk_client import Contact
 from psyche_p2p.net.swarm import Swarm
 from psyche_p2p.node.directory import Directory
@@ -60,11 +60,9 @@ class BlobDesk:
 
         await self._swarm.fetch(blob, find_sources)
 
-    async def check(
-        self, commitment: Commitment, epoch: EpochIndex, opened: OpenRound, slot: Slot
-    ) -> list[Reason]:
+    async def check(self, commitment: Commitment, opened: OpenRound, slot: Slot) -> list[Reason]:
         """Every reason to refuse a blob that is here as the contribution to a slot."""
-        expected = self._expect(commitment, epoch, opened, slot)
+        expected = self._expect(commitment, opened, slot)
         may_be_empty = opened.learning_rate_bits == 0
         return await asyncio.to_thread(
             self._check_now, commitment.blob_hash, expected, may_be_empty
@@ -74,23 +72,23 @@ class BlobDesk:
         """Do not let the store drop a blob before its round is forgotten."""
         self._store.pin(blob, round_index)
 
-    def _check_now(
-        self, blob: BlobHash, expected: Expectation, may_be_empty: bool
-    ) -> list[Reason]:
+    def forget_before(self, round_index: RoundIndex) -> None:
+        """Let the store drop what was kept for earlier rounds."""
+        self._store.release_rounds(round_index)
+
+    def _check_now(self, blob: BlobHash, expected: Expectation, may_be_empty: bool) -> list[Reason]:
         data = self._store.read(blob)
         reasons = validate_blob(data, expected)
         if not reasons and not may_be_empty and not _carries_anything(data):
             return [_NOTHING]
         return reasons
 
-    def _expect(
-        self, commitment: Commitment, epoch: EpochIndex, opened: OpenRound, slot: Slot
-    ) -> Expectation:
+    def _expect(self, commitment: Commitment, opened: OpenRound, slot: Slot) -> Expectation:
         return Expectation(
             max_bytes=commitment.size_bytes,
             kind=BlobKind.UPDATE,
             run_id=self._run_id,
-            epoch=epoch,
+            epoch=commitment.epoch,
             round=opened.round,
             batch=slot.batch,
             producer=slot.trainer,
@@ -121,6 +119,4 @@ def _codec_of(config: RunConfig) -> CodecParameters:
     top_k = settings.top_k
     if config.optimizer.kind == "sparse_loco":
         payload, top_k = Payload.SCALED_SIGNS, config.optimizer.sparse_loco.top_k
-    return CodecParameters(
-        transform_of(config).value, payload.value, chunk_size_of(config), top_k
-    )
+    return CodecParameters(transform_of(config).value, payload.value, chunk_size_of(config), top_k)

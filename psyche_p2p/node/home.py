@@ -1,9 +1,9 @@
 """A peer's folder on this machine: its key, its certificate's span, and a folder for each run.
 
-    peer.key          the identity (made at the first start)
-    certificate       the span of its TLS certificate, which with the key makes the same one again
-    lock              held while a peer runs here
-    runs/<run id>/    log, wal, store/, checkpoint/
+peer.key          the identity (made at the first start)
+certificate       the span of its TLS certificate, which with the key makes the same one again
+lock              held while a peer runs here
+runs/<run id>/    log, wal, store/, checkpoint/
 """
 
 from __future__ import annotations
