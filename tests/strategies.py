@@ -94,7 +94,7 @@ ENVELOPED: dict[type[Any], st.SearchStrategy[Any]] = {
             st.builds(wire.AttestedBlob, batch=batches, trainer=peers, blob_hash=hashes)
         ),
         param_round=large,
-        param_root=hashes,
+        param_roots=tuples_of(hashes, ids.MAX_TIER + 1),
     ),
     wire.Verdict: st.builds(
         wire.Verdict,

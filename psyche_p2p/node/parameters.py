@@ -180,16 +180,20 @@ class Parameters:
 
     async def _carry_out(self, job: Job) -> None:
         """A job, once more if the trainer died over it or what it needs had to be fetched."""
-        for _ in range(2):
-            try:
-                await job()
-                return
-            except TrainerFailed as failed:
-                _log.error("the trainer could not do it", command=failed.command, cause=str(failed))
-                return
-            except _CANNOT_GO_ON as error:
-                self._note_trouble(error)
-                await self._restore()
+        if not await self._try_job(job):
+            await self._restore()
+            await self._try_job(job)
+
+    async def _try_job(self, job: Job) -> bool:
+        """Whether a job is over; if not, the parameters have to be brought back."""
+        try:
+            await job()
+        except TrainerFailed as failed:
+            _log.error("the trainer could not do it", command=failed.command, cause=str(failed))
+        except _CANNOT_GO_ON as error:
+            self._note_trouble(error)
+            return False
+        return True
 
     def _note_trouble(self, error: Exception) -> None:
         self.is_sound = False

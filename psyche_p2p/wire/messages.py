@@ -95,13 +95,15 @@ class Attestation:
     """A witness's word for what it holds, and for the parameters it reached.
 
     `blobs` stand by rising batch, then by hash: only that order can be counted in a block.
+    `param_roots` go from the smallest tier's to that of the witness's own tier, the order in which
+    each contains the one before; a witness without a model names none.
     """
 
     epoch: EpochIndex
     round: RoundIndex
     blobs: tuple[AttestedBlob, ...]
     param_round: RoundIndex
-    param_root: ParamRoot
+    param_roots: tuple[ParamRoot, ...]
 
 
 @dataclass(frozen=True, slots=True)
