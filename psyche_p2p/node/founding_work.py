@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from psyche_p2p.config import RunConfig
 from psyche_p2p.consensus import Broadcast, Founding, Persist, Signer
 from psyche_p2p.coordinator import Signed, genesis_hash, rules_of
 from psyche_p2p.coordinator.logfile import LogHead
-from psyche_p2p.ids import BlobHash, BlockHash, ParamRoot, PeerId, RunId, SchemaHash
+from psyche_p2p.ids import BlockHash, PeerId
 from psyche_p2p.log import get_logger
+from psyche_p2p.node.beginning import Beginnings
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.node.wal import FileWal
@@ -33,17 +33,6 @@ _REPORT_S = 10.0
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Beginnings:
-    """What this machine's trainer says a run begins with."""
-
-    run_id: RunId
-    schema_hash: SchemaHash
-    param_roots: tuple[ParamRoot, ...]
-    """Of every tier of the run, the smallest first."""
-    data_manifest: BlobHash
-
-
 class FoundingWork:
     """One peer's part, until there is a genesis."""
 
@@ -52,7 +41,7 @@ class FoundingWork:
         config: RunConfig,
         signer: Signer,
         join: Join,
-        beginnings: Beginnings | None,
+        find_beginnings: Callable[[], Awaitable[Beginnings | None]],
         voice: Voice,
         wal: FileWal,
         timers: Timers,
@@ -62,7 +51,8 @@ class FoundingWork:
         self._rules = rules_of(config)
         self._signer = signer
         self._join = join
-        self._beginnings = beginnings
+        self._find_beginnings = find_beginnings
+        self._beginnings: Beginnings | None = None
         self._voice = voice
         self._wal = wal
         self._timers = timers
@@ -88,6 +78,10 @@ class FoundingWork:
 
     async def run(self) -> LogHead:
         """The beginning of the run's log, ours or the one that others have founded already."""
+        found = await self._ask_others()
+        if found is not None:
+            return found
+        self._beginnings = await self._find_beginnings()
         said_at = asked_at = told_at = float("-inf")
         while True:
             now_s = self._timers.now_ms / 1000

@@ -51,7 +51,7 @@ class PeerOptions:
     listen: Listen
     announce: str | None
     """The host that others should use, if it is not one of this machine's own."""
-    events: Path | None
+    events: Path
     data_dir: Path | None
     device: str = "auto"
     threads: int = 0

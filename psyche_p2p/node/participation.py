@@ -26,7 +26,7 @@ from psyche_p2p.net.anti_entropy import AntiEntropy
 from psyche_p2p.net.reconciler import Reconciler
 from psyche_p2p.net.statements import Frontier, StatementPool
 from psyche_p2p.node.blob_desk import BlobDesk
-from psyche_p2p.node.bulk_plane import BulkPlane
+from psyche_p2p.node.bulk_plane import BulkPlane, Told
 from psyche_p2p.node.directory import Directory
 from psyche_p2p.node.log_store import LogStore
 from psyche_p2p.node.parameters import Parameters
@@ -69,6 +69,7 @@ class Circumstances:
     has_whole_memory: bool
     make_join: Callable[[State], Join]
     emit: Callable[[events.Event], None]
+    told: Told
     checkpoint_folder: str
 
 
@@ -187,7 +188,12 @@ class Participation:
             except asyncio.TimeoutError:
                 _log.info("left before the others noted it: they will notice")
 
+    async def finish(self) -> None:
+        """The run is over: wait until its last parameters are measured and written."""
+        await self._parameters.drain()
+
     async def close(self) -> None:
+        """Stop what runs outside the tree of tasks."""
         await self._rounds.close()
 
     # What a decided block changes
@@ -216,6 +222,7 @@ class Participation:
             self.finished.set()
 
     def _on_head(self) -> None:
+        self._around.told.height = self.state.height
         self._move_frontier()
         self._rounds.on_state()
         if self.is_done:
