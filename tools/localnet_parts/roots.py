@@ -40,4 +40,5 @@ def _all_roots(tallies: Sequence[Tally]) -> Iterator[tuple[tuple[int, int], str,
         for who, by_round in ((name, tally.roots), (f"the log of {name}", tally.agreed_roots)):
             for number, roots in by_round.items():
                 for level, root in enumerate(roots):
-                    yield (number, level), who, root
+                    if root.strip("0"):  # zeros stand where nobody holds a tier
+                        yield (number, level), who, root

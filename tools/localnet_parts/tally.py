@@ -38,7 +38,7 @@ class Tally:
     has_trained: bool = False
     """Whether it has ever seen the run train."""
     is_in_step: bool = False
-    """Whether the process that runs now has seen a round close."""
+    """Whether the process that runs now has seen a round close that no earlier one had."""
     rounds_closed: set[int] = field(default_factory=set)
     last_round: int | None = None
     param_round: int | None = None
@@ -88,8 +88,7 @@ class Tally:
             case PhaseEntered(phase=phase):
                 self._on_phase(phase.upper(), recorded.time_ms)
             case RoundClosed(round=number):
-                self.rounds_closed.add(number)
-                self.last_round, self.is_in_step = number, True
+                self._on_round_closed(number)
             case Trained() as trained:
                 self._on_trained(trained)
             case Applied(param_round=number, roots=roots):
@@ -107,6 +106,11 @@ class Tally:
         self.phase = phase
         self.has_trained = self.has_trained or phase == TRAIN
         self._counted_until_ms = time_ms if phase == TRAIN else None
+
+    def _on_round_closed(self, number: int) -> None:
+        self.rounds_closed.add(number)
+        if self.last_round is None or number > self.last_round:  # not a log that is read again
+            self.last_round, self.is_in_step = number, True
 
     def _on_trained(self, event: Trained) -> None:
         self.losses[event.round] = event.loss

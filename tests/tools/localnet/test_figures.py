@@ -98,6 +98,21 @@ def test_a_peer_that_differs_from_the_log_is_found() -> None:
     assert "the log of peer" in line
 
 
+def test_a_tier_that_nobody_holds_is_not_compared() -> None:
+    small = tally_of(0, Applied(7, ("t2",), 0.1), RootAgreed(7, ("t2", "00" * 32)), tier=2)
+    large = tally_of(1, Applied(7, ("t2", "t1"), 0.1), tier=1)
+    assert find_differences([small, large]) == []
+
+
+def test_a_log_read_again_is_no_step() -> None:
+    tally = tally_of(0, closed(3))
+    tally.on_launch()
+    tally.on_event(Recorded(0, closed(3)))
+    assert (tally.is_in_step, tally.last_round) == (False, 3)
+    tally.on_event(Recorded(0, closed(4)))
+    assert (tally.is_in_step, tally.last_round) == (True, 4)
+
+
 def test_losses_are_means_of_the_ends(tmp_path: Path) -> None:
     losses = [8.0, 6.0, *[5.0] * 4, 2.0, 1.0]
     tally = tally_of(0, *[trained(number, loss) for number, loss in enumerate(losses)], closed(0))

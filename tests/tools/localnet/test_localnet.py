@@ -138,20 +138,20 @@ def test_what_goes_wrong_is_named_and_the_logs_are_kept(
 
 
 @pytest.mark.parametrize(
-    ("number", "misfortune", "expected"),
+    ("number", "patience_s", "misfortune", "expected"),
     [
-        ("0", {"never_start": True}, "peer 0 has not started, peer 1 waits for the first"),
-        ("1", {"never_start": True}, "peer 1 has not started"),
-        ("2", {"hold_at": 4}, "peer 2 is in TRAIN, round 3"),
+        ("0", 2, {"never_start": True}, "peer 0 has not started, peer 1 waits for the first"),
+        ("1", 8, {"never_start": True}, "peer 1 has not started"),
+        ("2", 8, {"hold_at": 4}, "peer 2 is in TRAIN, round 3"),
     ],
 )
 def test_a_network_that_stands_still_is_given_up(
-    tmp_path: Path, number: str, misfortune: dict[str, Any], expected: str
+    tmp_path: Path, number: str, patience_s: int, misfortune: dict[str, Any], expected: str
 ) -> None:
-    arguments = ["--exit-after-steps", "9", "--give-up-after-s", "4"]
+    arguments = ["--exit-after-steps", "9", "--give-up-after-s", str(patience_s)]
     result, outcome = localnet(tmp_path, *arguments, misfortunes={number: misfortune})
     assert result.returncode == 11
-    assert outcome["problems"][0].startswith("no progress for 4 s: ")
+    assert outcome["problems"][0].startswith(f"no progress for {patience_s} s: ")
     assert expected in outcome["problems"][0]
 
 
@@ -173,7 +173,7 @@ def test_a_killed_peer_is_started_again_with_its_home(tmp_path: Path, seed: int)
 
 def test_time_that_is_up_is_no_failure(tmp_path: Path) -> None:
     holding = {str(number): {"hold_at": 3} for number in range(3)}
-    result, outcome = localnet(tmp_path, "--exit-after-s", "6", misfortunes=holding)
+    result, outcome = localnet(tmp_path, "--exit-after-s", "10", misfortunes=holding)
     assert result.returncode == 0, result.stdout + result.stderr
     assert (outcome["ok"], outcome["rounds"]) == (True, 3)
 
