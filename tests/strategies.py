@@ -146,7 +146,9 @@ STANDALONE: dict[type[Any], st.SearchStrategy[Any]] = {
         bulk_addresses=tuples_of(texts),
         certificate=st.binary(max_size=600),
         certificate_signature=signatures,
+        joiner_addresses=tuples_of(texts),
     ),
+    wire.RunListing: st.builds(wire.RunListing, run_id=hashes, name=texts),
     bulk.BlobRequest: st.builds(bulk.BlobRequest, blob_hash=hashes),
     bulk.HaveRequest: st.builds(bulk.HaveRequest, blob_hashes=tuples_of(hashes)),
     bulk.HaveReply: st.builds(

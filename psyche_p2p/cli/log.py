@@ -15,11 +15,11 @@ import click
 from psyche_p2p.consensus import (
     InvalidChain,
     SignatureChecker,
-    find_founding_fault,
+    find_unfounded,
     verify_chain,
 )
 from psyche_p2p.consensus.run import RunApplication
-from psyche_p2p.coordinator import Pool, State, decode_command, genesis_hash, state_root
+from psyche_p2p.coordinator import Pool, State, decode_command, state_root
 from psyche_p2p.coordinator.logfile import (
     MAX_LOG_FRAME_BYTES,
     BrokenLog,
@@ -86,26 +86,15 @@ def verify(path: Path, as_json: bool) -> int:
 def _replay(head: LogHead, frames: Iterator[bytes]) -> State:
     state = begin_log(head)
     checker = SignatureChecker(state.run_id)
-    _require_founded(head, checker)
+    unfounded = find_unfounded(head, checker)
+    if unfounded is not None:
+        raise BrokenLog(0, unfounded)
     follower = RunApplication(state, PeerId(""), _never_sign, Pool, clock_offset_ms=0)
     try:
         verify_chain(follower, decode_log_entries(frames), checker)
     except InvalidChain as invalid:
         raise BrokenLog(invalid.height, invalid.reason) from invalid
     return follower.state
-
-
-def _require_founded(head: LogHead, checker: SignatureChecker) -> None:
-    """All founders signed the genesis; authorities, named in the configuration, need not."""
-    if head.config.committee.authorities:
-        return
-    if head.founding is None:
-        raise BrokenLog(0, "its founders have not signed the genesis")
-    founders = tuple(founder.peer for founder in head.genesis.founders)
-    document = genesis_hash(head.genesis)
-    fault = find_founding_fault(head.founding, document, founders, checker)
-    if fault is not None:
-        raise BrokenLog(0, fault)
 
 
 def _never_sign(_context: str, _message: bytes) -> NoReturn:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from psyche_p2p.coordinator import Signed, State, closing_voters, compute_quorum, warm_statement
+from psyche_p2p.coordinator.heard import as_signed
 from psyche_p2p.ids import BlobHash, RoundIndex
 from psyche_p2p.sim import duties
-from psyche_p2p.sim.signing import as_signed
 from psyche_p2p.sim.trace import Mark
 from psyche_p2p.wire import Attestation, Commitment, Envelope, Join, Phase
 from psyche_p2p.wire.records import OpenRound, Slot

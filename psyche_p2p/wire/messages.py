@@ -177,6 +177,15 @@ class PeerRecord:
     bulk_addresses: tuple[str, ...]
     certificate: bytes
     certificate_signature: Signature
+    joiner_addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunListing:
+    """Which run a peer is in, for those who look for one by name."""
+
+    run_id: RunId
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
