@@ -30,7 +30,7 @@ from psyche_p2p.coordinator.logfile import (
 )
 from psyche_p2p.errors import ExitCode, Rejected, StorageError
 from psyche_p2p.files import storage_error
-from psyche_p2p.ids import PeerId, short_id
+from psyche_p2p.ids import PeerId, Tier, short_id
 from psyche_p2p.wire import DecidedBlock, FrameDecoder
 from psyche_p2p.wire.commands import CloseRound
 
@@ -167,6 +167,9 @@ def _summary(state: State) -> dict[str, Any]:
         "rounds": state.closed_count,
         "param_round": state.param_round,
         "param_root": state.param_root.hex(),
+        "param_roots": {
+            tier: state.param_root_of(Tier(tier)).hex() for tier in range(len(state.param_roots))
+        },
     }
 
 
@@ -174,7 +177,8 @@ def _summary_line(path: Path, head: LogHead, state: State) -> str:
     return (
         f"{path}: {state.height} blocks of run {head.config.run.name} are valid; "
         f"{state.phase.name}, epoch {state.epoch}, {state.closed_count} rounds settled, "
-        f"state root {short_id(state_root(state))}"
+        f"state root {short_id(state_root(state))}, "
+        f"param root {short_id(state.param_root)} after {state.param_round}"
     )
 
 

@@ -76,6 +76,7 @@ _SPECS: dict[type[Any], _Spec] = {
         *((coordinator_pb2.DESCRIPTOR, command, COMMAND_BYTES) for command in COMMANDS),
         (coordinator_pb2.DESCRIPTOR, records.StateRecord, 256 * MIB),
         (discovery_pb2.DESCRIPTOR, messages.PeerRecord, 4 * KIB),
+        (discovery_pb2.DESCRIPTOR, messages.RunListing, KIB),
         (consensus_pb2.DESCRIPTOR, messages.Block, GOSSIP_BODY_BYTES - KIB),
         (consensus_pb2.DESCRIPTOR, messages.Proposal, GOSSIP_BODY_BYTES),
         (consensus_pb2.DESCRIPTOR, messages.Vote, KIB),
