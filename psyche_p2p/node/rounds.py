@@ -10,6 +10,7 @@ from psyche_p2p.blobs import BlobError
 from psyche_p2p.coordinator import (
     Signed,
     State,
+    closing_voters,
     final_attestation,
     order_blobs,
     warm_statement,
@@ -35,7 +36,9 @@ _log = get_logger(__name__)
 class Held(Protocol):
     """What this peer knows of the parameters; a witness without a model knows nothing of them."""
 
-    applied: RoundIndex
+    @property
+    def applied(self) -> RoundIndex:
+        """How many rounds our parameters have had."""
 
     def roots_at(self, param_round: RoundIndex) -> tuple[ParamRoot, ...] | None:
         """Our roots after so many rounds; None while they are not known."""
@@ -147,7 +150,7 @@ class RoundWork:
 
     def _say_final(self, state: State) -> None:
         roots = self._parameters.roots_at(state.closed_count)
-        if roots is not None and self._me in state.closing_committee and "final" not in self._said:
+        if roots is not None and self._me in closing_voters(state) and "final" not in self._said:
             self._say("final", final_attestation(state, roots))
 
     def _has(self, state: State, param_round: RoundIndex) -> bool:

@@ -36,6 +36,14 @@ class Settled:
             if len(self._roots) > _KEPT_ROOTS:
                 del self._roots[next(iter(self._roots))]
 
+    @property
+    def first_round(self) -> RoundIndex:
+        """The earliest parameters from which on every update is known here."""
+        first = self.closed_count
+        while first - 1 in self._rounds:
+            first = RoundIndex(first - 1)
+        return first
+
     def round(self, index: RoundIndex) -> ClosedRound | None:
         """The updates of a round, if it is settled and not forgotten."""
         return self._rounds.get(index)
