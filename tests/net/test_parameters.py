@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,7 @@ RUN = run_id(CONFIG)
 HEAD = Recorded(CONFIG).head
 DONORS = [make_person(f"donor {number}") for number in range(4)]
 TIER = Tier(1)
-ROUNDS = Wanted(TIER, RoundIndex(1), RoundIndex(100))
+ROUNDS = Wanted(TIER, range(100))
 CHUNKS = 12
 HASTY = PlanRules(stall_s=0.3)
 SLOW = CallLimits(bytes_per_s=8 << 20)
@@ -130,8 +130,10 @@ class Judge:
     """Knows what the log says: which round's parameters start with which number."""
 
     store: BlobStore
+    judged: list[ParameterOffer] = field(default_factory=list)
 
     def find_fault(self, offer: ParameterOffer) -> str | None:
+        self.judged.append(offer)
         view = read_layout(self.store.read(offer.blob_hash))
         found = read_dense(view)["weight"]
         really = np.random.default_rng(offer.param_round).normal(size=1).astype(np.float32)
@@ -147,7 +149,8 @@ class Newcomer:
         self.store = open_store(folder / "newcomer")
         limits = SwarmLimits(max_blob_bytes=1 << 30)
         self.swarm = Swarm(self.store, Shelf(self.store), client, SystemClock(), limits, HASTY)
-        self.fetcher = ParameterFetcher(self.swarm, Judge(self.store).find_fault, stall_s)
+        self.judge = Judge(self.store)
+        self.fetcher = ParameterFetcher(self.swarm, self.judge.find_fault, stall_s)
         self.progress: list[FetchProgress] = []
 
     async def fetch(self, given: Sequence[Donor], wanted: Wanted = ROUNDS) -> FetchedParameters:
@@ -197,7 +200,7 @@ def test_what_most_make_is_taken_and_of_that_the_newest(tmp_path: Path) -> None:
                     donor.give(make_parameters(number), number)
             given[0].give(make_parameters(9), 9)
             assert (await newcomer.fetch(given)).offer.param_round == 7
-            newest = Wanted(TIER, RoundIndex(8), RoundIndex(100))
+            newest = Wanted(TIER, range(8, 100))
             assert (await newcomer.fetch(given, newest)).offer.param_round == 9
 
     asyncio.run(play())
@@ -210,11 +213,15 @@ def test_a_donor_with_another_rounds_parameters_is_named_and_the_next_offer_take
         async with meeting(tmp_path, 3) as (given, newcomer):
             wrong = given[0].give(make_parameters(3, says_round=9), 9)
             honest = [donor.give(make_parameters(7), 7) for donor in given[1:]]
-            wanted = Wanted(TIER, RoundIndex(8), RoundIndex(100))
+            wanted = Wanted(TIER, range(8, 100))
             with pytest.raises(Unavailable, match="root is not the log's after round 9") as caught:
                 await newcomer.fetch(given, wanted)
             assert short_id(given[0].host.person.peer) in str(caught.value)
             assert newcomer.fetcher.refused[wrong].makers == {given[0].host.person.peer}
+            judged = newcomer.judge.judged
+            with pytest.raises(Unavailable, match=r"after 9 rounds from .*root is not the log's"):
+                await newcomer.fetch(given, wanted)
+            assert judged == [wrong]  # and not a second time
             fetched = await newcomer.fetch(given)
             assert fetched.offer == honest[0]
 
@@ -278,18 +285,20 @@ def test_a_size_that_is_not_the_blobs_is_a_fault(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wanted",
     [
-        Wanted(Tier(0), RoundIndex(1), RoundIndex(100)),
-        Wanted(TIER, RoundIndex(8), RoundIndex(100)),
-        Wanted(TIER, RoundIndex(1), RoundIndex(6)),
+        Wanted(Tier(0), range(100)),
+        Wanted(TIER, range(8, 100)),
+        Wanted(TIER, {RoundIndex(5), RoundIndex(6), RoundIndex(8)}),
     ],
-    ids=["another tier", "too old", "newer than the log"],
+    ids=["another tier", "too old", "no root in the log"],
 )
 def test_when_nothing_fits_the_error_says_what_was_asked(wanted: Wanted, tmp_path: Path) -> None:
     async def play() -> None:
         async with meeting(tmp_path, 2) as (given, newcomer):
             for donor in given:
                 donor.give(make_parameters(7), 7)
-            with pytest.raises(Unavailable, match=f"parameters of tier {wanted.tier} from round"):
+            with pytest.raises(
+                Unavailable, match=f"parameters of tier {wanted.tier}: none of the 2 peers"
+            ):
                 await newcomer.fetch(given, wanted)
             assert newcomer.progress == []
 
