@@ -8,6 +8,7 @@ import pytest
 
 from psyche_p2p.ids import Height, PeerId
 from psyche_p2p.net.log_plan import (
+    END_GRACE_S,
     HEDGE_S,
     MAX_FAILURES,
     RANGE_BLOCKS,
@@ -56,8 +57,8 @@ def test_every_block_comes_once_and_in_order(length: int, sources: int) -> None:
             answer(plan, order, length)
         taken += drain(plan)
     assert taken == list(range(1, length + 1))
-    assert not plan.is_asking
-    assert plan.next_deadline() is None
+    assert plan.is_over(0.0)
+    assert plan.next_deadline(0.0) is None
 
 
 def test_no_more_is_asked_for_than_the_window_holds() -> None:
@@ -112,7 +113,7 @@ def test_one_slow_source_does_not_hold_up_the_others() -> None:
         answer(plan, quick, 10_000)
         quick = next(iter(plan.next_orders(1.0)), quick)
     assert plan.next_orders(1.0) == []
-    assert plan.next_deadline() == HEDGE_S
+    assert plan.next_deadline(1.0) == HEDGE_S
     (hedge,) = plan.next_orders(HEDGE_S)
     assert (hedge.source, hedge.first, hedge.count) == (B, slow.first, slow.count)
 
@@ -123,14 +124,15 @@ def test_a_source_that_fails_is_asked_later_and_then_no_more() -> None:
         (order,) = plan.next_orders(now)
         plan.on_failure(order.source, "busy", now)
         assert plan.next_orders(now) == []
-        retry_at = plan.next_deadline()
+        retry_at = plan.next_deadline(now)
         assert retry_at is not None
         assert retry_at > now
         now = retry_at
     (order,) = plan.next_orders(now)
     plan.on_failure(order.source, "busy", now)
     assert plan.dropped == {A: "busy"}
-    assert plan.next_deadline() is None
+    assert plan.next_deadline(now) is None
+    assert plan.is_over(now)
 
 
 def test_a_success_forgives_failures() -> None:
@@ -158,4 +160,37 @@ def test_the_log_ends_only_when_everyone_says_so() -> None:
         for order in orders:
             answer(plan, order, 5)
     assert drain(plan) == []
-    assert plan.next_deadline() is None
+    assert plan.is_over(0.0)
+
+
+def test_who_never_answers_does_not_hold_up_the_end_for_long() -> None:
+    plan = begin(A, B)
+    for order in plan.next_orders(0.0):
+        if order.source == A:
+            answer(plan, order, 3)
+    assert drain(plan) == [1, 2, 3]
+    assert plan.next_orders(0.0) == []
+    assert not plan.is_over(END_GRACE_S - 0.1)
+    assert plan.next_deadline(0.0) == END_GRACE_S
+    assert plan.is_over(END_GRACE_S)
+    assert plan.dropped == {}
+
+
+def test_who_answered_before_is_waited_for_at_the_end() -> None:
+    plan = begin(A, B)
+    first, second = plan.next_orders(0.0)
+    answer(plan, first, 10_000)
+    answer(plan, second, 40)
+    assert drain(plan) == list(range(1, 41))
+    (order,) = plan.next_orders(1.0)
+    assert (order.source, order.first) == (A, 41)
+    assert not plan.is_over(100.0)
+    answer(plan, order, 45)
+    assert drain(plan) == [41, 42, 43, 44, 45]
+
+
+def test_nobody_says_that_it_ends_so_the_silent_are_waited_for() -> None:
+    plan = begin(A)
+    plan.next_orders(0.0)
+    assert not plan.is_over(100.0)
+    assert plan.next_deadline(100.0) is None
