@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -194,6 +195,8 @@ def _run(options: PeerOptions) -> int:
 
 
 async def _live(options: PeerOptions, stop: asyncio.Event, emit: Callable[[Event], None]) -> None:
+    # gRPC writes a line of its own about every stranger that we turn away
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     # hivemind imports torch, which takes seconds: --help and mistakes do not wait for it
     from psyche_p2p.node.peer import Peer
 

@@ -110,6 +110,7 @@ class Peer:
                 self._clock,
             )
         )
+        self._bulk.swarm.book.on_lie = lambda peer, what: self._emit(events.Accused(peer, what))
         self._directory = self._directory_of(self._run_id)
         self._voice = Voice(IdentitySigner(self._identity, self._run_id), self._hear_ourselves)
         self._blobs = BlobDesk(config, self._schema, self._store, self._bulk.swarm, self._directory)

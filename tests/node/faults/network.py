@@ -31,7 +31,7 @@ _TAIL_LINES = 12
 
 
 class Network:
-    """Peers of one run, inside `with`; all of them have trained when it is entered."""
+    """Peers of one run, inside `with`; when it is entered, the honest ones have all trained."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Network:
         tiers: Sequence[int],
         changes: Sequence[str],
         programs: Mapping[int, Sequence[str]] | None = None,
+        is_honest: Sequence[int] | None = None,
     ) -> None:
         plan = Plan(
             tiers=tuple(tiers),
@@ -55,6 +56,7 @@ class Network:
         config = make_run_config(load_run_config(NANO), plan, None, False, endless)
         self._cast = Cast(plan, config, folder, None, programs)
         self.peers: list[Peer] = []
+        self._honest = range(len(tiers)) if is_honest is None else is_honest
         self._expected_ends: set[int] = set()
 
     def __enter__(self) -> Self:
@@ -65,7 +67,7 @@ class Network:
             self.until("the first peer listens", lambda: bool(self.peers[0].tally.addresses))
             for peer in self.peers[1:]:
                 self._cast.start(peer)
-            self.until("everyone trains", lambda: self.is_back(*self.peers))
+            self.until("everyone trains", self._have_trained)
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -112,11 +114,6 @@ class Network:
         """The newest round that anyone knows to be closed."""
         self.update()
         return max(peer.tally.last_round or -1 for peer in self.peers)
-
-    def is_back(self, *peers: Peer) -> bool:
-        """Whether these peers' contributions are in one of the last rounds, as all of them say."""
-        wanted = {peer.tally.peer for peer in peers}
-        return all(_recent(peer) >= wanted for peer in peers)
 
     def until_back(self, *peers: Peer) -> None:
         """Wait until contributions of these peers to rounds from now on have been accepted."""
@@ -174,6 +171,11 @@ class Network:
                 lines += peer.log_path.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
         return "\n".join(lines)
 
+    def _have_trained(self) -> bool:
+        honest = [self.peers[number].tally for number in self._honest]
+        seen = set[PeerId]().union(*honest[0].accepted.values())
+        return all(tally.accepted and tally.peer in seen for tally in honest)
+
     # Disturbing
 
     def kill(self, peer: Peer) -> None:
@@ -196,12 +198,6 @@ class Network:
     def order(self, peer: Peer, what: str) -> None:
         """Have a liar do what it was started for (liar.py)."""
         (peer.home / what).touch()
-
-
-def _recent(peer: Peer) -> set[PeerId]:
-    """Whose contributions the newest closed round that a peer knows of has."""
-    accepted = peer.tally.accepted
-    return set(accepted[max(accepted)]) if accepted else set()
 
 
 def _numbers(peers: Iterable[Peer]) -> str:

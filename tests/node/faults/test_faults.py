@@ -26,7 +26,7 @@ SHORT_EPOCHS = (
     "rounds.max_round_train_s=10",
     "rounds.cooldown_s=0.5",
     "members.waiting_for_members_extra_s=1.0",
-    "members.init_min_members=4",
+    "members.init_min_members=3",
 )
 
 
