@@ -69,6 +69,12 @@ def _membership(before: State, after: State) -> Iterator[events.MemberChanged]:
             yield events.MemberChanged(one.peer, "admitted", f"epoch {after.epoch}")
         elif one.status is not MemberStatus.ACTIVE and was is MemberStatus.ACTIVE:
             yield events.MemberChanged(one.peer, *_LEAVING[one.status])
+    if is_new_epoch:
+        entered = {one.peer for one in after.members}
+        for peer, was in known.items():
+            if was is MemberStatus.ACTIVE and peer not in entered:
+                reason = f"was not ready when epoch {after.epoch} began"
+                yield events.MemberChanged(peer, "dropped", reason)
     waiting = {one.peer for one in (*after.applicants, *after.entrants)}
     for account in after.accounts:
         earlier = before.find_account(account.peer)

@@ -101,9 +101,7 @@ class LyingRounds(RoundWork):
             tokens=header.tokens,
             loss=header.loss,
         )
-        return replace(
-            self._with_blob(trained, sealed), payload=sealed.header.payload_hash.hex()
-        )
+        return replace(self._with_blob(trained, sealed), payload=sealed.header.payload_hash.hex())
 
     def with_anothers_blob(self, trained: Trained) -> Trained | None:
         """What another trainer committed to in this round, as soon as one has."""

@@ -92,9 +92,7 @@ class Network:
                 words = peer.last_words()
                 raise AssertionError(f"peer {peer.number} ended with {peer.exit_code}: {words}")
 
-    def until(
-        self, what: str, is_so: Callable[[], bool], within_s: float = PATIENCE_S
-    ) -> None:
+    def until(self, what: str, is_so: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
         """Follow the events until something has happened."""
         deadline_s = time.monotonic() + within_s
         self.update()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -75,7 +74,9 @@ def test_parameters_change_in_memory(network: Network) -> None:
     network.until("it takes the others'", lambda: bool(network.noted(victim, Resynced)))
     for other in network.peers:
         if other is not victim:
-            network.until("it is named", lambda other=other: bool(network.accusations(other, victim)))
+            network.until(
+                "it is named", lambda other=other: bool(network.accusations(other, victim))
+            )
     network.until_back(*network.peers)
     network.require_equal_roots(besides=[victim])
 
@@ -84,9 +85,7 @@ def test_a_node_is_killed_and_started_again(network: Network) -> None:
     victim, first = network.peers[3], network.peers[0]
     drops = network.changes(first, victim).count("dropped")
     network.kill(victim)
-    network.until(
-        "it is dropped", lambda: network.changes(first, victim).count("dropped") > drops
-    )
+    network.until("it is dropped", lambda: network.changes(first, victim).count("dropped") > drops)
     network.start_again(victim)
     network.until_back(*network.peers)
     network.require_equal_roots(besides=[network.peers[2]])

@@ -41,7 +41,9 @@ def test_every_lie_is_named_and_none_is_believed(tmp_path: Path) -> None:
         network.until("it is dropped", lambda: "dropped" in network.changes(honest[0], culprit))
         network.order(culprit, TWO_BLOBS)
         for peer in honest:
-            network.until("it is banned", lambda peer=peer: "ejected" in network.changes(peer, culprit))
+            network.until(
+                "it is banned", lambda peer=peer: "ejected" in network.changes(peer, culprit)
+            )
             reasons = network.accusations(peer, culprit)
             assert any("two contributions" in one for one in reasons), reasons
             assert all(not network.accusations(peer, other) for other in honest)
