@@ -143,6 +143,7 @@ class Peer:
     async def _live(self, stack: AsyncExitStack, stop: asyncio.Event) -> None:
         desk = await self._start_trainer(stack)
         tree = await stack.enter_async_context(TaskTree())
+        self._timers.on_failure = tree.fail
         gossip = await stack.enter_async_context(
             Gossip(
                 self._network.daemon,
@@ -180,8 +181,8 @@ class Peer:
         if doors:
             client = self._bulk.joiner_client
             state = await catch_up(state, log, client, doors, self._settled.on_state)
-        has_spoken = state.find_account(self._identity.peer_id) is not None
-        around = self._circumstances(log, wal, has_whole_memory=has_wal or not has_spoken)
+        is_whole = has_wal or bool(wal.load()) or not self._may_have_voted(state)
+        around = self._circumstances(log, wal, has_whole_memory=is_whole)
         participation = Participation(around, state, self._parameters(desk))
         self._participation = participation
         self._founding = None
@@ -207,6 +208,12 @@ class Peer:
         head = await self._founding.run()
         _log.info("the run has begun", founders=len(head.genesis.founders))
         return LogStore.create(self._folder.log, head)
+
+    def _may_have_voted(self, state: State) -> bool:
+        """Whether this identity took part before, and so may have said what it does not remember."""
+        me = self._identity.peer_id
+        is_authority = me in state.rules.authorities and state.height > 0
+        return is_authority or state.find_account(me) is not None
 
     def _circumstances(
         self, log: LogStore, wal: FileWal, *, has_whole_memory: bool

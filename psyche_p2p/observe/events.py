@@ -100,7 +100,7 @@ class Trained(Event):
 
 @dataclass(frozen=True, slots=True)
 class Applied(Event):
-    """This peer applied a round; the roots of its parameters by tier, the smallest model first.
+    """This peer has applied `param_round` rounds; its roots by tier, the smallest model first.
 
     A peer of tier 0 in a run of three tiers lists those of tiers 2, 1 and 0; one of tier 2 only
     that of tier 2: entries of two lists at one place are roots of the same tensors.
@@ -114,7 +114,7 @@ class Applied(Event):
 
 @dataclass(frozen=True, slots=True)
 class RootAgreed(Event):
-    """The run's log holds a quorum's word for these roots."""
+    """The run's log holds these roots, one a tier; zeros where nobody holds that tier."""
 
     NAME: ClassVar[str] = "root_agreed"
     param_round: int

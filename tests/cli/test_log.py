@@ -13,7 +13,7 @@ from psyche_p2p.cli.log import log
 from psyche_p2p.coordinator import apply, block_hash, proposer_at
 from psyche_p2p.coordinator.logfile import encode_log_head
 from psyche_p2p.errors import ExitCode
-from psyche_p2p.ids import View
+from psyche_p2p.ids import Tier, View, short_id
 from psyche_p2p.wire import (
     Block,
     DecidedBlock,
@@ -37,7 +37,12 @@ def test_a_whole_log_is_valid(tmp_path: Path) -> None:
     assert result.return_value == ExitCode.OK
     assert "blocks of run test are valid; FINISHED, epoch 1, 3 rounds settled" in result.output
     values = json.loads(run("verify", path, "--json").output)
-    assert values["block_hash"] == RECORDED.world.state.block_hash.hex()
+    state = RECORDED.world.state
+    assert values["block_hash"] == state.block_hash.hex()
+    roots = {str(tier): state.param_root_of(Tier(tier)).hex() for tier in range(3)}
+    assert values["param_roots"] == roots
+    assert values["param_root"] == roots["0"]
+    assert f"param root {short_id(state.param_root)} after 3" in result.output
 
 
 def test_show_names_every_block(tmp_path: Path) -> None:
