@@ -198,7 +198,7 @@ class Peer:
         self._founding = FoundingWork(
             self._config,
             IdentitySigner(self._identity, self._run_id),
-            self._make_join(None),
+            lambda: self._make_join(None),
             lambda: find_beginnings(self._config, ready, self._schema),
             self._voice,
             wal,
