@@ -119,7 +119,8 @@ def _scan(descriptor: int, path: Path) -> list[_Span]:
         spans.append((at + used, size))
         at += used + size
     if at < end and len(spans) >= _HEAD_FRAMES:
-        _log.warning("the end of the log is dropped", bytes=end - at, after_block=len(spans) - _HEAD_FRAMES)
+        blocks = len(spans) - _HEAD_FRAMES
+        _log.warning("the end of the log is dropped", bytes=end - at, blocks_left=blocks)
     if len(spans) < _HEAD_FRAMES:
         raise StorageError(f"{str(path)!r} is not the log of a run", _CURE)
     return spans
