@@ -56,7 +56,7 @@ _log = get_logger(__name__)
 
 
 class Peer:
-    """One peer of one run; `run` is its whole life."""
+    """One peer of one run; `run` is its whole life, in a home that the caller has locked."""
 
     def __init__(
         self, options: PeerOptions, clock: Clock, emit: Callable[[events.Event], None]
@@ -77,7 +77,6 @@ class Peer:
         """Take part until the run is finished or `stop` is set; raises what cannot be mended."""
         keep_freed_memory()
         async with AsyncExitStack() as stack:
-            stack.enter_context(self._home.locked())
             self._identity = self._home.identity()
             self._own = self._home.certificate(self._identity, self._clock)
             self._timers = Timers(self._clock)

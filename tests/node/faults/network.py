@@ -8,8 +8,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from localnet_parts.cast import Cast
 from localnet_parts.peer import Peer, end_all
@@ -19,7 +21,7 @@ from typing_extensions import Self
 
 from psyche_p2p.config import load_run_config
 from psyche_p2p.ids import PeerId
-from psyche_p2p.observe.events import Accused, Diverged, Event, MemberChanged
+from psyche_p2p.observe.events import Accused, Diverged, Event, MemberChanged, Restarted
 
 ROOT = Path(__file__).parents[3]
 NANO = ROOT / "configs" / "nano.toml"
@@ -28,6 +30,7 @@ LIAR = (sys.executable, "-m", "tests.node.faults.liar")
 PATIENCE_S = 120.0
 _POLL_S = 0.02
 _TAIL_LINES = 12
+EventT = TypeVar("EventT", bound=Event)
 
 
 class Network:
@@ -40,6 +43,7 @@ class Network:
         changes: Sequence[str],
         programs: Mapping[int, Sequence[str]] | None = None,
         is_honest: Sequence[int] | None = None,
+        data_dir: Path | None = None,
     ) -> None:
         plan = Plan(
             tiers=tuple(tiers),
@@ -48,7 +52,7 @@ class Network:
             exit_after_s=None,
             kill_every_s=None,
             give_up_after_s=PATIENCE_S,
-            data_dir=None,
+            data_dir=data_dir,
             program=PEER,
         )
         # more rounds than there will be time for
@@ -127,9 +131,35 @@ class Network:
 
         self.until(f"peers {_numbers(peers)} are back", is_so)
 
-    def noted(self, peer: Peer, kind: type[Event]) -> list[Event]:
+    def noted(self, peer: Peer, kind: type[EventT]) -> list[EventT]:
         """A peer's rare events of one kind."""
         return [event for event in peer.tally.noted if isinstance(event, kind)]
+
+    def has_restarted(self, peer: Peer, what: str) -> bool:
+        """Whether it says that a part of it began again."""
+        return any(event.what == what for event in self.noted(peer, Restarted))
+
+    def until_accused(self, by: Iterable[Peer], of: Peer, of_what: str) -> None:
+        """Wait until each of these peers has named another, with a reason that says so."""
+        for peer in by:
+            self.until(
+                f"peer {peer.number} accuses peer {of.number}: {of_what}",
+                partial(self._has_accused, peer, of, of_what),
+            )
+
+    def until_changed(self, by: Iterable[Peer], of: Peer, what: str) -> None:
+        """Wait until each of these peers' logs has it that a membership changed so."""
+        for peer in by:
+            self.until(
+                f"peer {of.number} is {what}, says peer {peer.number}",
+                partial(self._has_changed, peer, of, what),
+            )
+
+    def _has_accused(self, by: Peer, of: Peer, of_what: str) -> bool:
+        return any(of_what in reason for reason in self.accusations(by, of))
+
+    def _has_changed(self, by: Peer, of: Peer, what: str) -> bool:
+        return what in self.changes(by, of)
 
     def accusations(self, by: Peer, of: Peer) -> list[str]:
         """What one peer accuses another of."""
