@@ -33,8 +33,9 @@ from psyche_p2p.model.initial import initial_model
 from psyche_p2p.model.param_root import param_root
 from psyche_p2p.model.tiers import slice_state, tier_width
 from psyche_p2p.model.transformer import Transformer, model_from_state
+from psyche_p2p.optim.grids import make_grids
 from psyche_p2p.optim.interface import Contribution, Optimizer
-from psyche_p2p.optim.make import make_grids, make_optimizer
+from psyche_p2p.optim.make import make_optimizer
 from psyche_p2p.optim.schedule import compute_learning_rate, learning_rate_to_bits
 
 _HELDOUT_SAMPLES = 128

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -194,7 +195,9 @@ def _run(options: PeerOptions) -> int:
 
 
 async def _live(options: PeerOptions, stop: asyncio.Event, emit: Callable[[Event], None]) -> None:
-    # hivemind imports torch, which takes seconds: --help and mistakes do not wait for it
-    from psyche_p2p.node.peer import Peer
+    # gRPC's C core prints every failed handshake, which is how strangers end; what fails for us is
+    # raised. It reads this once, when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from psyche_p2p.node.peer import Peer  # a second's worth: --help and mistakes do not wait
 
     await Peer(options, SystemClock(), emit).run(stop)

@@ -15,15 +15,14 @@ from psyche_p2p.blobs import (
     validate_blob,
 )
 from psyche_p2p.blobs.validate import Flaw
-from psyche_p2p.codec import Payload
 from psyche_p2p.config import RunConfig, run_id
 from psyche_p2p.ids import BlobHash, PeerId, RoundIndex, SchemaHash, Tier
 from psyche_p2p.net.bulk_client import Contact
 from psyche_p2p.net.swarm import Swarm
 from psyche_p2p.node.directory import Directory
-from psyche_p2p.optim.make import make_grids
-from psyche_p2p.train.trainer import chunk_size_of, transform_of
-from psyche_p2p.wire import BlobKind, CodecParameters, Commitment, TensorEntry
+from psyche_p2p.optim.grids import make_grids
+from psyche_p2p.train.update_format import codec_of
+from psyche_p2p.wire import BlobKind, Commitment, TensorEntry
 from psyche_p2p.wire.records import OpenRound, Slot
 
 _NOTHING = Reason(Flaw.CONTENT, "it carries nothing: not one coefficient")
@@ -46,7 +45,7 @@ class BlobDesk:
         self._store = store
         self._swarm = swarm
         self._directory = directory
-        self._codec = _codec_of(config)
+        self._codec = codec_of(config)
         self._entries: dict[Tier, tuple[TensorEntry, ...]] = {}
 
     async def fetch(self, blob: BlobHash, likely: Iterable[PeerId] = ()) -> None:
@@ -111,12 +110,3 @@ class BlobDesk:
 def _carries_anything(data: memoryview) -> bool:
     groups = read_update(read_layout(data)).coefficients.groups
     return any(group.counts.any() for group in groups)
-
-
-def _codec_of(config: RunConfig) -> CodecParameters:
-    settings = config.optimizer.distro
-    payload = Payload.SIGNS if settings.quantize_1bit else Payload.VALUES
-    top_k = settings.top_k
-    if config.optimizer.kind == "sparse_loco":
-        payload, top_k = Payload.SCALED_SIGNS, config.optimizer.sparse_loco.top_k
-    return CodecParameters(transform_of(config).value, payload.value, chunk_size_of(config), top_k)
