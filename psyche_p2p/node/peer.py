@@ -40,6 +40,7 @@ from psyche_p2p.node.snapshots import Snapshots
 from psyche_p2p.node.supervision import TaskTree
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.trainer_desk import TrainerDesk
+from psyche_p2p.node.trainer_process import TRAINER
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.node.wal import FileWal, open_wal
 from psyche_p2p.node.witnessing import NoParameters
@@ -278,7 +279,7 @@ class Peer:
             data_dir=str(options.data_dir or ""),
             compile=options.compile,
         )
-        desk = await stack.enter_async_context(TrainerDesk(setup, _say_progress))
+        desk = await stack.enter_async_context(TrainerDesk(setup, _say_progress, options.trainer_command or TRAINER))
         ready = desk.ready
         assert ready is not None, "entered"
         _log.info(

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import Process
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,8 @@ from psyche_p2p.errors import ExitCode, PsycheError, Unavailable
 from psyche_p2p.train.messages import Command, Event, Failed, Ready, Setup
 from psyche_p2p.train.pipe import MAX_LINE_BYTES, decode_message, encode_message
 
+TRAINER = (sys.executable, "-m", "psyche_p2p.train")
+"""The trainer's command; two file descriptors are added, where it reads and where it writes."""
 _GRACE_S = 3.0  # what a trainer may take to notice that its pipe is closed
 
 
@@ -35,8 +38,9 @@ class TrainerProcess:
     another, in the order sent.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, command: Sequence[str] = TRAINER) -> None:
         self._setup = setup
+        self._command = tuple(command)
         self._process: Process | None = None
         self._events: asyncio.StreamReader | None = None
         self._commands: asyncio.StreamWriter | None = None
@@ -51,9 +55,7 @@ class TrainerProcess:
         event_read, event_write = os.pipe()
         try:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "psyche_p2p.train",
+                *self._command,
                 str(command_read),
                 str(event_write),
                 pass_fds=(command_read, event_write),
