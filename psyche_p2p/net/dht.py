@@ -1,7 +1,7 @@
 """hivemind's Kademlia over our daemon: the one place that knows hivemind.
 
-hivemind does not notice that a daemon has died and waits for ever; here everything is abandoned when
-that happens.
+hivemind does not notice that a daemon has died and waits for ever; here everything is abandoned
+when that happens.
 """
 
 from __future__ import annotations

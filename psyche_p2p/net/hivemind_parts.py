@@ -1,6 +1,6 @@
 """The parts of hivemind that we use, imported without the rest of it.
 
-`import hivemind` imports torch, scipy and all of its training (200 MiB and some seconds), of which a
+`import hivemind` imports torch, scipy and all of its training (200 MiB, and seconds), of which a
 node of the DHT needs nothing. The packages whose `__init__` imports all that stand in as empty ones
 while the modules below are loaded, and are taken away again, so that a later `import hivemind` of
 somebody else is the whole one.

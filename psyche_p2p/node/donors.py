@@ -75,4 +75,4 @@ class PeerDonors:
     def find_fault(self, offer: ParameterOffer) -> str | None:
         """Why a blob in our store does not hold what the log says."""
         roots = self._settled.agreed_roots
-        return find_parameters_fault(self._store, self._config.model, offer, roots)
+        return find_parameters_fault(self._store, self._config, offer, roots)

@@ -1,8 +1,8 @@
 """How a run that nobody has begun begins: those who are ready found it together.
 
-Everyone says its join, and again for those who come later. Once enough peers are there and no more have come for a
-while, the trainers among them sign the same genesis (`consensus.Founding`). Where authorities
-decide, the first of them writes the genesis alone and everyone else gets it from a peer.
+Everyone says its join, and again for those who come later. Once enough peers are there and no more
+have come for a while, the trainers among them sign the same genesis (`consensus.Founding`). Where
+authorities decide, the first of them writes the genesis alone and all others get it from a peer.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 
@@ -51,6 +52,7 @@ from psyche_p2p.wire.messages import OwnerOrder
 
 LINGER_S = 3.0
 """How long a peer whose run is over stays, so that others get the last block from it."""
+_EARLY = 2048
 _log = get_logger(__name__)
 
 
@@ -69,6 +71,8 @@ class Peer:
         self._ready: Ready | None = None
         self._founding: FoundingWork | None = None
         self._participation: Participation | None = None
+        self._early: deque[Envelope] = deque(maxlen=_EARLY)
+        """What came before we took part; gossip would not bring it a second time."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take part until the run is finished or `stop` is set; raises what cannot be mended."""
@@ -112,7 +116,9 @@ class Peer:
             )
         )
         self._directory = self._directory_of(self._run_id)
-        self._voice = Voice(IdentitySigner(self._identity, self._run_id), self._hear_ourselves)
+        self._voice = Voice(
+            IdentitySigner(self._identity, self._run_id), self._take_in, self._statements.add
+        )
         self._blobs = BlobDesk(config, self._schema, self._store, self._bulk.swarm, self._directory)
         self._record = await announce(self._network, options, config, self._bulk, self._own)
         await self._report_started()
@@ -188,6 +194,9 @@ class Peer:
         self._participation = participation
         self._founding = None
         participation.start(tree)
+        for envelope in list(self._early):
+            participation.on_envelope(envelope)
+        self._early.clear()
         await participation.finished.wait()
         ended.set()
 
@@ -211,7 +220,7 @@ class Peer:
         return LogStore.create(self._folder.log, head)
 
     def _may_have_voted(self, state: State) -> bool:
-        """Whether this identity took part before, and so may have said what it does not remember."""
+        """Whether this identity took part before, and may have said what it does not remember."""
         me = self._identity.peer_id
         is_authority = me in state.rules.authorities and state.height > 0
         return is_authority or state.find_account(me) is not None
@@ -279,7 +288,9 @@ class Peer:
             data_dir=str(options.data_dir or ""),
             compile=options.compile,
         )
-        desk = await stack.enter_async_context(TrainerDesk(setup, _say_progress, options.trainer_command or TRAINER))
+        desk = await stack.enter_async_context(
+            TrainerDesk(setup, _say_progress, options.trainer_command or TRAINER)
+        )
         ready = desk.ready
         assert ready is not None, "entered"
         _log.info(
@@ -310,19 +321,20 @@ class Peer:
 
     async def _listen(self, gossip: Gossip) -> None:
         while True:
-            envelope = await gossip.receive()
-            if not self._statements.add(envelope):
-                self._dispatch(envelope)
+            self._take_in(await gossip.receive())
 
-    def _hear_ourselves(self, envelope: Envelope) -> None:
-        if not self._statements.add(envelope):
+    def _take_in(self, envelope: Envelope) -> None:
+        """Keep what others may lack, and act on everything."""
+        if not self._statements.add(envelope):  # else the pool hands it on as new
             self._dispatch(envelope)
 
     def _dispatch(self, envelope: Envelope) -> None:
         """A statement whose signature has been checked, ours included."""
         if self._participation is not None:
             self._participation.on_envelope(envelope)
-        elif self._founding is not None and isinstance(envelope.message, Join):
+            return
+        self._early.append(envelope)
+        if self._founding is not None and isinstance(envelope.message, Join):
             self._founding.on_join(envelope)
         elif self._founding is not None and isinstance(envelope.message, Vote):
             self._founding.on_vote(envelope)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from statistics import fmean
 from typing import Any, Protocol
 
 from psyche_p2p.blobs import BlobError
@@ -79,6 +80,7 @@ class RoundWork:
         self._holding: dict[RoundIndex, dict[tuple[BatchInterval, PeerId], Signed]] = {}
         self._fetching: dict[BlobHash, asyncio.Task[None]] = {}
         self._attested: dict[RoundIndex, int] = {}
+        self._spent: dict[RoundIndex, list[tuple[float, float]]] = {}
         self._phase_key: tuple[Any, ...] = ()
 
     # What happens
@@ -222,9 +224,12 @@ class RoundWork:
 
     async def _take_in(self, signed: Signed, opened: OpenRound, slot: Slot) -> None:
         commitment: Commitment = signed.message
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
         try:
             self._blobs.keep(commitment.blob_hash, commitment.round)
             await self._blobs.fetch(commitment.blob_hash, (signed.sender,))
+            fetched_s = clock()
             reasons = await self._blobs.check(commitment, opened, slot)
         except (Unavailable, StorageError) as error:
             _log.warning(
@@ -240,6 +245,8 @@ class RoundWork:
         if reasons:
             self._accuse(signed, str(reasons[0]))
         else:
+            spent = self._spent.setdefault(commitment.round, [])
+            spent.append((fetched_s - began_s, clock() - fetched_s))
             self._hold(signed)
 
     def _accuse(self, signed: Signed, reason: str) -> None:
@@ -290,6 +297,17 @@ class RoundWork:
         param_round, roots = reached
         statement = Attestation(state.epoch, opened.round, order_blobs(blobs), param_round, roots)
         self._say(-1 - opened.round, statement)
+        self._emit(self._attested_event(opened))
+
+    def _attested_event(self, opened: OpenRound) -> events.Attested:
+        fetched, checked = zip(*self._spent.get(opened.round) or [(0.0, 0.0)], strict=True)
+        return events.Attested(
+            round=opened.round,
+            held=len(self._holding[opened.round]),
+            slots=len(opened.slots),
+            fetch_s=round(fmean(fetched), 4),
+            check_s=round(fmean(checked), 4),
+        )
 
     def _reached(
         self, state: State, opened: OpenRound
@@ -350,3 +368,4 @@ class RoundWork:
         self._begun = {one for one in self._begun if one >= first}
         self._holding = {k: v for k, v in self._holding.items() if k >= first}
         self._attested = {k: v for k, v in self._attested.items() if k >= first}
+        self._spent = {k: v for k, v in self._spent.items() if k >= first}

@@ -36,7 +36,7 @@ class Timers:
             self._handles.discard(handle)
             try:
                 call(*arguments)
-            except Exception as error:  # of whichever kind: it ends the peer
+            except Exception as error:  # noqa: BLE001 - of whichever kind, it ends the peer
                 self.on_failure(error)
 
         # a little later than asked: agreement compares whole milliseconds

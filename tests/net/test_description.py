@@ -11,10 +11,12 @@ import pytest
 
 from psyche_p2p.config import canonical_bytes, run_id
 from psyche_p2p.config.problems import InvalidConfigError
+from psyche_p2p.coordinator.logfile import LogHead
 from psyche_p2p.errors import RemoteError
 from psyche_p2p.hashing import hash_bytes
 from psyche_p2p.ids import BlobHash, Height, RoundIndex, RunId, Tier, short_id
-from psyche_p2p.net.description import Description, fetch_description
+from psyche_p2p.net.bulk_client import Contact
+from psyche_p2p.net.description import Description, fetch_description, most_described
 from psyche_p2p.net.errors import Misbehaviour, UnknownRun
 from psyche_p2p.net.methods import MAX_OFFERS
 from psyche_p2p.net.services import Described
@@ -163,3 +165,28 @@ def test_a_tier_that_no_run_has_is_not_a_request(tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match="tier 8, at most 7 is possible"):
         ask(tmp_path, told, wanted=Tier(8))
     assert told.asked_for == []
+
+
+OTHER = replace(HEAD, genesis=replace(HEAD.genesis, time_ms=1))
+
+
+def claim(head: LogHead | None, height: int) -> Description:
+    contact = Contact(SERVER.pinned, "127.0.0.1:1")
+    return Description(contact, CONFIG, head, Height(height), ())
+
+
+@pytest.mark.parametrize(
+    ("claims", "chosen"),
+    [
+        ([], None),
+        ([claim(None, 0)], None),
+        ([claim(HEAD, 1), claim(None, 0), claim(None, 0)], HEAD),
+        ([claim(HEAD, 3), claim(HEAD, 0), claim(OTHER, 1 << 60)], HEAD),
+        ([claim(HEAD, 3), claim(OTHER, 4)], OTHER),
+    ],
+    ids=["nobody", "not begun", "one knows", "one claims more", "equals"],
+)
+def test_most_peers_and_not_the_boldest_say_how_the_run_began(
+    claims: list[Description], chosen: LogHead | None
+) -> None:
+    assert most_described(claims) == chosen

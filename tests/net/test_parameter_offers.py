@@ -34,7 +34,7 @@ def test_an_offer_made_twice_is_one() -> None:
 
 
 def test_a_blob_that_another_offer_still_names_may_not_go() -> None:
-    """Rounds without an update leave the parameters, and so the blob, as they were."""
+    """Blobs say their round, but nothing here depends on it."""
     offers = ParameterOffers(ManualClock())
     same = [ParameterOffer(Tier(0), RoundIndex(n), BlobHash(b"s" * 32), 9) for n in (1, 2, 3)]
     assert [offers.offer(one) for one in same] == [(), (), ()]
