@@ -22,6 +22,7 @@ from psyche_p2p.net.gossip import Gossip
 from psyche_p2p.net.parameter_offers import ParameterOffers
 from psyche_p2p.net.statements import StatementPool
 from psyche_p2p.net.tls import MemberTrust
+from psyche_p2p.net.traffic import TrafficMeter
 from psyche_p2p.node.beginning import find_beginnings, require_same_beginning
 from psyche_p2p.node.blob_desk import BlobDesk
 from psyche_p2p.node.bulk_plane import BulkPlane, Told
@@ -50,6 +51,8 @@ from psyche_p2p.train.messages import Progress, Ready, Setup
 from psyche_p2p.wire import Capabilities, Envelope, Join, Vote
 from psyche_p2p.wire.messages import OwnerOrder
 
+TRAFFIC_S = 5.0
+"""How often a peer reports its traffic."""
 LINGER_S = 3.0
 """How long a peer whose run is over stays, so that others get the last block from it."""
 _EARLY = 2048
@@ -68,6 +71,7 @@ class Peer:
         self._home = Home(options.home)
         self._heard = Heard()
         self._settled = Settled()
+        self._meter = TrafficMeter()
         self._ready: Ready | None = None
         self._founding: FoundingWork | None = None
         self._participation: Participation | None = None
@@ -113,6 +117,7 @@ class Peer:
                 self._statements,
                 config.network.max_blob_bytes,
                 self._clock,
+                self._meter,
             )
         )
         self._directory = self._directory_of(self._run_id)
@@ -158,11 +163,13 @@ class Peer:
                 self._run_id,
                 self._judge,
                 is_member=self._is_member,
+                meter=self._meter,
             )
         )
         tree.start("directory", self._directory.run())
         tree.start("voice", self._voice.run(gossip))
         tree.start("listening", self._listen(gossip))
+        tree.start("traffic", self._report_traffic())
         ended = asyncio.Event()
         tree.start("run", self._take_part(tree, desk, ended))
         tree.start("stop", _forward(stop, ended))
@@ -170,6 +177,7 @@ class Peer:
             await tree.wait(ended)
             await self._end(stop)
         finally:
+            self._emit_traffic()
             if self._participation is not None:
                 await self._participation.close()
 
@@ -316,6 +324,14 @@ class Peer:
         else:
             _log.info("leaving")
             await participation.leave("told to stop")
+
+    async def _report_traffic(self) -> None:
+        while True:
+            await asyncio.sleep(TRAFFIC_S)
+            self._emit_traffic()
+
+    def _emit_traffic(self) -> None:
+        self._emit(events.Traffic(self._meter.sent_bytes, self._meter.received_bytes))
 
     # What arrives
 

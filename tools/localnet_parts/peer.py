@@ -41,6 +41,11 @@ class Peer:
         self._tail = EventTail(self.events_path)
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process that runs now."""
+        return self._process.pid if self.is_up and self._process is not None else None
+
     def start(self, command: Sequence[str]) -> None:
         """Start the process; its output is added to the log."""
         program = shutil.which(command[0])
