@@ -46,10 +46,15 @@ class BlobDesk:
         self._swarm = swarm
         self._directory = directory
         self._codec = codec_of(config)
+        self._kept: set[tuple[BlobHash, RoundIndex]] = set()
         self._entries: dict[Tier, tuple[TensorEntry, ...]] = {}
 
-    async def fetch(self, blob: BlobHash, likely: Iterable[PeerId] = ()) -> None:
-        """Have a blob here, from those who likely hold it or else from any member."""
+    async def fetch(
+        self, blob: BlobHash, round_index: RoundIndex, likely: Iterable[PeerId] = ()
+    ) -> None:
+        """Have a blob here for a round, from those who likely hold it or else from any member."""
+        if (blob, round_index) not in self._kept:  # the store's lock may be held for a disk's sync
+            await asyncio.to_thread(self.keep, blob, round_index)
         first = list(likely)
 
         async def find_sources() -> list[Contact]:
@@ -70,10 +75,12 @@ class BlobDesk:
     def keep(self, blob: BlobHash, round_index: RoundIndex) -> None:
         """Do not let the store drop a blob before its round is forgotten."""
         self._store.pin(blob, round_index)
+        self._kept.add((blob, round_index))
 
     def forget_before(self, round_index: RoundIndex) -> None:
         """Let the store drop what was kept for earlier rounds."""
         self._store.release_rounds(round_index)
+        self._kept = {one for one in self._kept if one[1] >= round_index}
 
     def _check_now(self, blob: BlobHash, expected: Expectation, may_be_empty: bool) -> list[Reason]:
         data = self._store.read(blob)

@@ -227,8 +227,7 @@ class RoundWork:
         clock = asyncio.get_running_loop().time
         began_s = clock()
         try:
-            self._blobs.keep(commitment.blob_hash, commitment.round)
-            await self._blobs.fetch(commitment.blob_hash, (signed.sender,))
+            await self._blobs.fetch(commitment.blob_hash, commitment.round, (signed.sender,))
             fetched_s = clock()
             reasons = await self._blobs.check(commitment, opened, slot)
         except (Unavailable, StorageError) as error:
