@@ -69,5 +69,6 @@ def _children(pid: int) -> Iterator[int]:
 
 
 def _field(status: str, name: str) -> int:
-    line = next(line for line in status.splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1])
+    """A number of `/proc/PID/status`; 0 where a process that has just ended has none."""
+    found = [line for line in status.splitlines() if line.startswith(f"{name}:")]
+    return int(found[0].split()[1]) if found else 0
