@@ -192,10 +192,12 @@ class Peer:
             require_same_beginning(log.head, self._config, desk.ready, self._schema)
         state = replay_own(log, self._settled.on_state)
         self._directory.follow(state)
+        await self._directory.look_patiently()
         doors = list(self._directory.open_doors().values())
         if doors:
             client = self._bulk.joiner_client
             state = await catch_up(state, log, client, doors, self._settled.on_state)
+            self._directory.follow(state)
         is_whole = has_wal or bool(wal.load()) or not self._may_have_voted(state)
         around = self._circumstances(log, wal, has_whole_memory=is_whole)
         participation = Participation(around, state, self._parameters(desk))

@@ -60,6 +60,7 @@ class TrainerProcess:
                 str(event_write),
                 pass_fds=(command_read, event_write),
                 stdin=asyncio.subprocess.DEVNULL,
+                start_new_session=True,  # a signal to the terminal's group is for us to act on
             )
         finally:
             os.close(command_read)
