@@ -201,10 +201,10 @@ class Participation:
 
     # What a decided block changes
 
-    def _on_step(self, before: State, after: State, _decided: DecidedBlock) -> None:
+    def _on_step(self, before: State, after: State, decided: DecidedBlock) -> None:
         around = self._around
         around.settled.on_state(after)
-        report_step(before, after, around.emit)
+        report_step(before, after, decided.block, around.emit)
         around.directory.follow(after)
         if after.closed_count > before.closed_count:
             self._parameters.catch_up()

@@ -120,6 +120,7 @@ class Peer:
                 self._meter,
             )
         )
+        self._bulk.swarm.book.on_lie = lambda peer, what: self._emit(events.Accused(peer, what))
         self._directory = self._directory_of(self._run_id)
         self._voice = Voice(
             IdentitySigner(self._identity, self._run_id), self._take_in, self._statements.add

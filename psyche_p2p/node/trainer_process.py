@@ -19,7 +19,7 @@ from psyche_p2p.train.pipe import MAX_LINE_BYTES, decode_message, encode_message
 
 TRAINER = (sys.executable, "-m", "psyche_p2p.train")
 """The trainer's command; two file descriptors are added, where it reads and where it writes."""
-_GRACE_S = 3.0  # what a trainer may take to notice that its pipe is closed
+_GRACE_S = 1.5  # what a trainer may take to notice that its pipe is closed
 
 
 class TrainerFailed(PsycheError):
