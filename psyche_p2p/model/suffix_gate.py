@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from psyche_p2p.errors import ModelError
-from psyche_p2p.model.feed_forward import FeedForward, FfnView, PrefixView
+from psyche_p2p.model.feed_forward import FeedForward, PrefixView
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class GatedView:
         return prefix_btd + self.gate.openness * suffix_btd
 
 
-def gated_view(width: int, gate: SuffixGate | None) -> FfnView:
+def gated_view(width: int, gate: SuffixGate | None) -> PrefixView | GatedView:
     """The view of a tier of this width behind a gate, which a narrow tier does not reach."""
     if gate is None or gate.openness == 1 or width <= gate.prefix_width:
         return PrefixView(width)

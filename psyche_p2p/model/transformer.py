@@ -22,8 +22,8 @@ from psyche_p2p.config import ModelConfig
 from psyche_p2p.errors import ModelError
 from psyche_p2p.ids import Tier
 from psyche_p2p.model.attention import Attention, RotaryTable, rotary_table
-from psyche_p2p.model.feed_forward import FeedForward, FfnView
-from psyche_p2p.model.suffix_gate import SuffixGate, gated_view
+from psyche_p2p.model.feed_forward import FeedForward, FfnView, PrefixView
+from psyche_p2p.model.suffix_gate import GatedView, SuffixGate, gated_view
 from psyche_p2p.model.tiers import UNIVERSAL, tier_width
 
 
@@ -92,7 +92,7 @@ class Transformer(nn.Module):
         layer = self.model.embed_tokens if self.lm_head is None else self.lm_head
         return layer.weight
 
-    def view_at(self, tier: Tier) -> FfnView:
+    def view_at(self, tier: Tier) -> PrefixView | GatedView:
         """The view that runs this model at a tier it holds, behind its suffix gate if any."""
         if tier < self.held_tier:
             raise ModelError(

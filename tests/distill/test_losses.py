@@ -64,10 +64,8 @@ def test_with_all_of_the_vocabulary_it_is_the_whole_divergence(temperature: floa
     teacher, student = (3 * draw(seed, SAMPLES, POSITIONS, VOCAB) for seed in (1, 2))
     weights = LossWeights(0.0, 1.0, temperature)
     value, _ = run(student, words(), targets_of(teacher, VOCAB, temperature), weights)
-    logs = [
-        (logits / temperature).log_softmax(dim=2).flatten(0, 1) for logits in (student, teacher)
-    ]
-    expected = temperature**2 * F.kl_div(*logs, log_target=True, reduction="batchmean")
+    p, q = ((each / temperature).log_softmax(dim=2).flatten(0, 1) for each in (student, teacher))
+    expected = temperature**2 * F.kl_div(p, q, log_target=True, reduction="batchmean")
     torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-5)
 
 
