@@ -14,7 +14,12 @@ from psyche_p2p.blobs.manifest import (
 from psyche_p2p.blobs.partial import PartialBlob
 from psyche_p2p.blobs.scrub import DamagedBlob, ScrubReport, check_blob, scrub_store
 from psyche_p2p.blobs.store import BlobStore
-from psyche_p2p.blobs.teacher import seal_teacher_targets
+from psyche_p2p.blobs.teacher import (
+    compact_form,
+    read_teacher_targets,
+    seal_compact_targets,
+    seal_teacher_targets,
+)
 from psyche_p2p.blobs.update import (
     Transform,
     Update,
@@ -42,6 +47,9 @@ __all__ = [
     "seal_dense",
     "read_dense",
     "seal_teacher_targets",
+    "seal_compact_targets",
+    "read_teacher_targets",
+    "compact_form",
     "Expectation",
     "Flaw",
     "Reason",
