@@ -94,7 +94,7 @@ ENVELOPED: dict[type[Any], st.SearchStrategy[Any]] = {
             st.builds(wire.AttestedBlob, batch=batches, trainer=peers, blob_hash=hashes)
         ),
         param_round=large,
-        param_root=hashes,
+        param_roots=tuples_of(hashes, ids.MAX_TIER + 1),
     ),
     wire.Verdict: st.builds(
         wire.Verdict,
@@ -146,7 +146,9 @@ STANDALONE: dict[type[Any], st.SearchStrategy[Any]] = {
         bulk_addresses=tuples_of(texts),
         certificate=st.binary(max_size=600),
         certificate_signature=signatures,
+        joiner_addresses=tuples_of(texts),
     ),
+    wire.RunListing: st.builds(wire.RunListing, run_id=hashes, name=texts),
     bulk.BlobRequest: st.builds(bulk.BlobRequest, blob_hash=hashes),
     bulk.HaveRequest: st.builds(bulk.HaveRequest, blob_hashes=tuples_of(hashes)),
     bulk.HaveReply: st.builds(

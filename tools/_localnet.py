@@ -1,52 +1,205 @@
-"""tools/localnet: for now it checks its arguments and says what it will start."""
+"""tools/localnet: a whole network on this machine, watched, and judged at its end."""
 
 from __future__ import annotations
 
+import json
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
+from localnet_parts.display import Display, Lines, LiveTable
+from localnet_parts.outcome import Outcome, summary_lines
+from localnet_parts.plan import (
+    DEFAULT_ROUNDS,
+    Plan,
+    make_run_config,
+    require_tiers,
+)
+from localnet_parts.supervisor import Supervisor
+from wan_emulation.profile import PathProfile, parse_profile
+from wan_emulation.wan import Wan
 
 from psyche_p2p.cli.main import run_command
 from psyche_p2p.config import load_run_config, run_id
-from psyche_p2p.errors import ConfigError, Unavailable
+from psyche_p2p.errors import ExitCode, StorageError
+from psyche_p2p.files import storage_error, write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
+_path = click.Path(path_type=Path)
+_seconds = click.FloatRange(0, min_open=True)
 
 
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: tools/localnet --tiers 0,1,1 --config configs/small.toml",
+    epilog="Example: tools/localnet --tiers 0,1,1 --config configs/nano.toml --headless",
 )
-@click.option("--tiers", default="0,1,1", show_default=True, help="One tier a peer.")
+@click.option("--tiers", default="0,1,1", show_default=True, help="One trainer a tier.")
 @click.option(
     "--config",
     "path",
-    type=click.Path(path_type=Path),
+    type=_path,
     default=ROOT / "configs" / "small.toml",
     help="The run's configuration.  [default: configs/small.toml]",
 )
-def localnet(tiers: str, path: Path) -> None:
-    """Start a bootstrap peer and one peer a tier on this machine, and train."""
-    config = load_run_config(path)
-    wanted = _parse_tiers(tiers, config.model.max_tier)
-    click.echo(f"run {config.run.name}, id {run_id(config).hex()}")
-    click.echo(f"peers: {len(wanted)}, at tiers {', '.join(map(str, wanted))}")
-    raise Unavailable("this version has no network yet: nothing was started")
+@click.option("--witnesses", type=click.IntRange(0, 64), default=0, help="Peers that only verify.")
+@click.option("--authority", is_flag=True, help="The first peer alone decides (centralized mode).")
+@click.option("--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Of the run.")
+@click.option("--data-dir", type=_path, help="Where a run on token files finds them.")
+@click.option(
+    "--exit-after-steps",
+    type=click.IntRange(1),
+    help=f"Rounds of the run.  [default: {DEFAULT_ROUNDS} without --exit-after-s]",
+)
+@click.option("--exit-after-s", type=_seconds, help="Stop then, start-up included.")
+@click.option(
+    "--give-up-after-s",
+    type=_seconds,
+    default=180.0,
+    show_default=True,
+    help="Fail when nothing has moved for so long.",
+)
+@click.option("--kill-every", "kill_every_s", type=_seconds, help="Kill -9 and restart a peer.")
+@click.option("--wan", "profile", metavar="DELAY,LOSS,RATE", help="Emulate links; needs root.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything.")
+@click.option("--headless", is_flag=True, help="A line now and then instead of a table.")
+@click.option("--json", "json_path", type=_path, help="Write the outcome to this file.")
+@click.option("--keep", type=_path, help="Use this new folder for homes and logs, and keep it.")
+@click.option("--program", hidden=True, help="What a peer is, for tests.")
+def localnet(
+    path: Path,
+    tiers: str,
+    authority: bool,
+    changes: tuple[str, ...],
+    exit_after_steps: int | None,
+    profile: str | None,
+    headless: bool,
+    json_path: Path | None,
+    keep: Path | None,
+    program: str | None,
+    **options: Any,
+) -> int:
+    """Start a bootstrap peer and the rest on this machine, train, and check the outcome.
+
+    Each peer is a process of its own with its own home folder. The first is given the run; the
+    others find it from the first one's address and the run's name. When this ends, however it ends,
+    so do they. The folder with all homes and logs is kept, and named, if anything failed.
+
+    \b
+    Exit codes:
+      0    all rounds (or --exit-after-s) done, same parameters everywhere, no errors
+      2    wrong options
+      3    the configuration is wrong
+      5    the disk refused
+      10   --wan, and this machine cannot; or no psyche-peer
+      11   something failed: the lines FAILED say what
+      130  interrupted
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):  # even if whoever started us ignores them
+        signal.signal(number, signal.default_int_handler)
+    if json_path is not None and not json_path.parent.is_dir():  # not after an hour of training
+        raise StorageError(f"--json {json_path}: there is no such folder", "create it first")
+    base = load_run_config(path)
+    plan = _make_plan(tiers, program, options)
+    require_tiers(plan.tiers, base)
+    if exit_after_steps is None and plan.exit_after_s is None:
+        exit_after_steps = DEFAULT_ROUNDS
+    config = make_run_config(base, plan, exit_after_steps, authority, changes)
+    with _network(profile, plan) as wan, _work_folder(keep) as work:
+        click.echo(f"run {config.run.name}, id {run_id(config).hex()}, seed {plan.seed}")
+        click.echo(
+            f"{plan.peers} peers, at tiers {', '.join(map(str, plan.tiers))}; in {work.path}"
+        )
+        display = _make_display(headless, config.run.total_rounds)
+        supervisor = Supervisor(plan, config, work.path, display, wan)
+        outcome = supervisor.run(config.run.total_rounds if exit_after_steps else 1)
+        work.is_kept = keep is not None or bool(outcome.problems)
+    for line in summary_lines(outcome):
+        click.echo(line)
+    if json_path is not None:
+        write_atomically(json_path, (json.dumps(asdict(outcome), indent=2) + "\n").encode())
+    return _exit_code(outcome)
 
 
-def _parse_tiers(text: str, max_tier: int) -> list[int]:
+def _exit_code(outcome: Outcome) -> ExitCode:
+    if outcome.interrupted:
+        return ExitCode.INTERRUPTED
+    return ExitCode.OK if outcome.ok else ExitCode.INVALID
+
+
+@dataclass(slots=True)
+class _Work:
+    """The folder of homes and logs; kept unless all went well."""
+
+    path: Path
+    is_kept: bool = True
+
+
+@contextmanager
+def _work_folder(wanted: Path | None) -> Iterator[_Work]:
+    """A new folder; a person's own is never emptied, and has to be new or empty."""
     try:
-        tiers = [int(part) for part in text.split(",")]
+        if wanted is None:
+            work = _Work(Path(tempfile.mkdtemp(prefix="psyche-localnet-")))
+        else:
+            wanted.mkdir(parents=True, exist_ok=True)
+            work = _Work(wanted.resolve())
+        is_used = any(work.path.iterdir())
+    except OSError as error:
+        raise storage_error("cannot use the folder", wanted or Path(), error) from error
+    if is_used:
+        raise StorageError(f"--keep {wanted}: this folder is not empty", "name a new one")
+    try:
+        yield work
+    finally:
+        if work.is_kept:
+            click.echo(f"logs            {work.path}")
+        else:
+            shutil.rmtree(work.path, ignore_errors=True)
+
+
+def _make_display(headless: bool, rounds: int) -> Display:
+    if headless or not sys.stdout.isatty():
+        return Lines(sys.stdout, rounds)
+    return LiveTable(sys.stdout, rounds)
+
+
+def _make_plan(tiers: str, program: str | None, options: dict[str, Any]) -> Plan:
+    words = (
+        shlex.split(program) if program else [str(Path(sys.executable).with_name("psyche-peer"))]
+    )
+    return Plan(tiers=_parse_tiers(tiers), program=tuple(words), **options)
+
+
+def _parse_tiers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
     except ValueError:
         message = f"{text!r} is not a list like 0,1,1"
         raise click.BadParameter(message, param_hint="--tiers") from None
-    for tier in tiers:
-        if not 0 <= tier <= max_tier:
-            raise ConfigError(
-                f"--tiers {text}: tier {tier} is not allowed",
-                f"this run's model.max_tier is {max_tier}",
-            )
-    return tiers
+
+
+@contextmanager
+def _network(text: str | None, plan: Plan) -> Iterator[Wan | None]:
+    if text is None:
+        yield None
+        return
+    with Wan([_parse_profile(text)] * plan.peers, seed=plan.seed) as wan:
+        yield wan
+
+
+def _parse_profile(text: str) -> PathProfile:
+    try:
+        return parse_profile(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--wan") from None
 
 
 if __name__ == "__main__":

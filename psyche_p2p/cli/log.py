@@ -15,11 +15,11 @@ import click
 from psyche_p2p.consensus import (
     InvalidChain,
     SignatureChecker,
-    find_founding_fault,
+    find_unfounded,
     verify_chain,
 )
 from psyche_p2p.consensus.run import RunApplication
-from psyche_p2p.coordinator import Pool, State, decode_command, genesis_hash, state_root
+from psyche_p2p.coordinator import Pool, State, decode_command, state_root
 from psyche_p2p.coordinator.logfile import (
     MAX_LOG_FRAME_BYTES,
     BrokenLog,
@@ -30,7 +30,7 @@ from psyche_p2p.coordinator.logfile import (
 )
 from psyche_p2p.errors import ExitCode, Rejected, StorageError
 from psyche_p2p.files import storage_error
-from psyche_p2p.ids import PeerId, short_id
+from psyche_p2p.ids import PeerId, Tier, short_id
 from psyche_p2p.wire import DecidedBlock, FrameDecoder
 from psyche_p2p.wire.commands import CloseRound
 
@@ -86,26 +86,15 @@ def verify(path: Path, as_json: bool) -> int:
 def _replay(head: LogHead, frames: Iterator[bytes]) -> State:
     state = begin_log(head)
     checker = SignatureChecker(state.run_id)
-    _require_founded(head, checker)
+    unfounded = find_unfounded(head, checker)
+    if unfounded is not None:
+        raise BrokenLog(0, unfounded)
     follower = RunApplication(state, PeerId(""), _never_sign, Pool, clock_offset_ms=0)
     try:
         verify_chain(follower, decode_log_entries(frames), checker)
     except InvalidChain as invalid:
         raise BrokenLog(invalid.height, invalid.reason) from invalid
     return follower.state
-
-
-def _require_founded(head: LogHead, checker: SignatureChecker) -> None:
-    """All founders signed the genesis; authorities, named in the configuration, need not."""
-    if head.config.committee.authorities:
-        return
-    if head.founding is None:
-        raise BrokenLog(0, "its founders have not signed the genesis")
-    founders = tuple(founder.peer for founder in head.genesis.founders)
-    document = genesis_hash(head.genesis)
-    fault = find_founding_fault(head.founding, document, founders, checker)
-    if fault is not None:
-        raise BrokenLog(0, fault)
 
 
 def _never_sign(_context: str, _message: bytes) -> NoReturn:
@@ -178,6 +167,9 @@ def _summary(state: State) -> dict[str, Any]:
         "rounds": state.closed_count,
         "param_round": state.param_round,
         "param_root": state.param_root.hex(),
+        "param_roots": {
+            tier: state.param_root_of(Tier(tier)).hex() for tier in range(len(state.param_roots))
+        },
     }
 
 
@@ -185,7 +177,8 @@ def _summary_line(path: Path, head: LogHead, state: State) -> str:
     return (
         f"{path}: {state.height} blocks of run {head.config.run.name} are valid; "
         f"{state.phase.name}, epoch {state.epoch}, {state.closed_count} rounds settled, "
-        f"state root {short_id(state_root(state))}"
+        f"state root {short_id(state_root(state))}, "
+        f"param root {short_id(state.param_root)} after {state.param_round}"
     )
 
 

@@ -15,6 +15,8 @@ from psyche_p2p.log import configure_logging
 
 # Commands are imported when they are used, so that `--help` and `keys` never wait for torch.
 _COMMANDS = {
+    "start": "psyche_p2p.cli.start:start",
+    "witness": "psyche_p2p.cli.start:witness",
     "inspect-blob": "psyche_p2p.cli.inspect_blob:inspect_blob",
     "keys": "psyche_p2p.cli.keys:keys",
     "log": "psyche_p2p.cli.log:log",
@@ -29,6 +31,8 @@ _COMMANDS = {
     "observe": "psyche_p2p.cli.observe:observe",
 }
 _SUMMARIES = {
+    "start": "Train in a run.",
+    "witness": "Check and vote in a run, without training.",
     "inspect-blob": "Show what is in a blob, and whether it is valid.",
     "keys": "Make and show a peer's identity.",
     "log": "Show a run's stored log, and verify it from its beginning.",

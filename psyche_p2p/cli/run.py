@@ -57,11 +57,12 @@ def show(path: Path, as_json: bool) -> None:
         click.echo(json.dumps(values, indent=2))
         return
     click.echo(f"# run id {run_id(config).hex()}")
-    for line in _lines(config):
+    for line in toml_lines(config):
         click.echo(line)
 
 
-def _lines(config: RunConfig) -> Iterator[str]:
+def toml_lines(config: RunConfig) -> Iterator[str]:
+    """The configuration as a TOML file that loads again; a comment marks what is a default."""
     for name in RunConfig.model_fields:
         yield ""
         yield from _section_lines(name, getattr(config, name))

@@ -16,7 +16,7 @@ from psyche_p2p.consensus.effects import (
     Verdict,
     WalRecord,
 )
-from psyche_p2p.consensus.genesis import Founding, find_founding_fault, prefer_chain
+from psyche_p2p.consensus.genesis import Founding, find_founding_fault, find_unfounded, prefer_chain
 from psyche_p2p.consensus.memory import Memory
 from psyche_p2p.consensus.signing import (
     IdentitySigner,
@@ -54,5 +54,6 @@ __all__ = [
     "InvalidChain",
     "Founding",
     "find_founding_fault",
+    "find_unfounded",
     "prefer_chain",
 ]

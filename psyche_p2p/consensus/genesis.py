@@ -22,6 +22,8 @@ from psyche_p2p.consensus.effects import (
 )
 from psyche_p2p.consensus.signing import SignatureChecker, Signer
 from psyche_p2p.consensus.votes import VoteBook
+from psyche_p2p.coordinator import genesis_hash
+from psyche_p2p.coordinator.logfile import LogHead
 from psyche_p2p.ids import BlockHash, Height, PeerId, View
 from psyche_p2p.wire import Certificate, Envelope, Vote, VoteStep
 
@@ -145,6 +147,19 @@ def find_founding_fault(
     if certificate.height != GENESIS_HEIGHT or certificate.block_hash != document:
         return "the certificate is of another genesis"
     return find_certificate_fault(certificate, Committee(founders, len(founders)), checker)
+
+
+def find_unfounded(head: LogHead, checker: SignatureChecker) -> str | None:
+    """Why nobody founded what a log begins with; None if all founders signed it, or need not.
+
+    Authorities are named in the configuration, and what they decide names the genesis.
+    """
+    if head.config.committee.authorities:
+        return None
+    if head.founding is None:
+        return "its founders have not signed the genesis"
+    founders = tuple(founder.peer for founder in head.genesis.founders)
+    return find_founding_fault(head.founding, genesis_hash(head.genesis), founders, checker)
 
 
 def prefer_chain(ours: tuple[Height, BlockHash], theirs: tuple[Height, BlockHash]) -> bool:

@@ -1,6 +1,7 @@
 """The run's replicated state machine: pure, deterministic, the same on every peer."""
 
 from psyche_p2p.coordinator.chain import SEED_CONTEXT, block_hash, next_seed, seed_message
+from psyche_p2p.coordinator.closing import closing_voters, final_attestation
 from psyche_p2p.coordinator.commands import AnyCommand, decode_command, encode_command
 from psyche_p2p.coordinator.committee import (
     committee_at,
@@ -8,10 +9,11 @@ from psyche_p2p.coordinator.committee import (
     proposer_order,
     quorum_at,
 )
-from psyche_p2p.coordinator.epochs import final_attestation, warm_statement
+from psyche_p2p.coordinator.epochs import warm_statement
 from psyche_p2p.coordinator.pool import Pool, order_blobs
 from psyche_p2p.coordinator.proposal import build_block, due_commands, due_times_ms
 from psyche_p2p.coordinator.quorum import compute_quorum, tolerated_liars
+from psyche_p2p.coordinator.roots import UNHELD
 from psyche_p2p.coordinator.rules import Rules, rules_of
 from psyche_p2p.coordinator.schedule import learning_rate_from_bits
 from psyche_p2p.coordinator.signed import Sign, Signed, Verify
@@ -59,5 +61,7 @@ __all__ = [
     "build_block",
     "warm_statement",
     "final_attestation",
+    "closing_voters",
+    "UNHELD",
     "learning_rate_from_bits",
 ]

@@ -6,13 +6,14 @@ one batch has none accepted; of two with equal payloads the later slot's is a co
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psyche_p2p.coordinator.committee import get_present
 from psyche_p2p.coordinator.quorum import compute_quorum
 from psyche_p2p.coordinator.require import require_rising
+from psyche_p2p.coordinator.roots import count_known, find_agreed
 from psyche_p2p.coordinator.signed import Verify, require_signed
 from psyche_p2p.coordinator.state import State
 from psyche_p2p.errors import Rejected
@@ -32,8 +33,8 @@ class Judgement:
     """How many accepted contributions each included witness holds."""
     equivocators: tuple[PeerId, ...]
     """Trainers with two commitments to one batch."""
-    param_root: tuple[RoundIndex, ParamRoot] | None
-    """The newest root that a quorum reached."""
+    param_roots: tuple[RoundIndex, tuple[ParamRoot, ...]] | None
+    """The newest parameters that at each tier a quorum of those who hold it reached."""
 
 
 def judge(state: State, opened: OpenRound, command: CloseRound, verify: Verify) -> Judgement:
@@ -55,7 +56,7 @@ def judge(state: State, opened: OpenRound, command: CloseRound, verify: Verify) 
         accepted=accepted,
         attested=_attested(opened, command, accepted),
         equivocators=equivocators,
-        param_root=_agreed_root(command.witnessings, quorum),
+        param_roots=_agreed_roots(state, opened, command.witnessings, present),
     )
 
 
@@ -84,7 +85,7 @@ def attestation_of(
         for index, one in enumerate(contributions)
         if is_held(witnessing.held, index)
     )
-    return Attestation(epoch, opened.round, blobs, witnessing.param_round, witnessing.param_root)
+    return Attestation(epoch, opened.round, blobs, witnessing.param_round, witnessing.param_roots)
 
 
 def is_held(held: bytes, index: int) -> bool:
@@ -145,6 +146,10 @@ def _check_witnessings(
             raise Rejected(f"{short_id(witness)}'s bits are not those of {count} contributions")
         if one.param_round > state.closed_count:
             raise Rejected(f"{short_id(witness)} applied rounds that are not settled")
+        expected = state.root_count_of(witness)
+        if len(one.param_roots) != expected:
+            given = len(one.param_roots)
+            raise Rejected(f"{given} param roots of {short_id(witness)}, its tier has {expected}")
         attestation = attestation_of(command.epoch, opened, command.contributions, one)
         require_signed(verify, state.run_id, witness, attestation, one.signature)
 
@@ -189,9 +194,24 @@ def _attested(
     )
 
 
-def _agreed_root(
-    witnessings: Sequence[Witnessing], quorum: int
-) -> tuple[RoundIndex, ParamRoot] | None:
-    reached = Counter((one.param_round, one.param_root) for one in witnessings)
-    agreed = [root for root, count in reached.items() if count >= quorum]
-    return max(agreed, default=None)
+def _agreed_roots(
+    state: State,
+    opened: OpenRound,
+    witnessings: Sequence[Witnessing],
+    present: frozenset[PeerId],
+) -> tuple[RoundIndex, tuple[ParamRoot, ...]] | None:
+    """What the present witnesses agree on, tier by tier, each tier with the quorum of its holders.
+
+    A tier that was known, and that no witness of this round holds, is not settled by this round.
+    """
+    holders = state.holders_among(present)
+    if any(not holders[place] for place in range(count_known(state.param_roots))):
+        return None
+    reached: dict[RoundIndex, dict[PeerId, tuple[ParamRoot, ...]]] = defaultdict(dict)
+    for one in witnessings:
+        reached[one.param_round][opened.committee[one.witness]] = one.param_roots
+    for param_round in sorted(reached, reverse=True):
+        agreed = find_agreed(reached[param_round], holders)
+        if agreed is not None:
+            return param_round, agreed
+    return None

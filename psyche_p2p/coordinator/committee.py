@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from psyche_p2p.coordinator.quorum import compute_quorum
+from psyche_p2p.coordinator.quorum import compute_quorum, tolerated_liars
 from psyche_p2p.coordinator.rendezvous import score
 from psyche_p2p.coordinator.rules import Rules
 from psyche_p2p.coordinator.state import State
@@ -47,9 +47,15 @@ def proposer_at(state: State, view: View) -> PeerId:
 
 
 def select_committee(rules: Rules, members: Iterable[Member], seed: bytes) -> tuple[PeerId, ...]:
-    """The members of a committee: those with the witness role first, then by rendezvous."""
+    """The members of a committee: those with the witness role first, then by rendezvous.
+
+    Where not all members find a seat, as many as may lie in a committee of its size, and at least
+    one, are kept for the trainers of the lowest tiers: somebody must know every tier's parameters,
+    and those with the witness role still decide alone.
+    """
     if rules.authorities:
         return rules.authorities
+    size = rules.witness_nodes or MAX_COMMITTEE
     ranked = sorted(
         members,
         key=lambda member: (
@@ -57,8 +63,11 @@ def select_committee(rules: Rules, members: Iterable[Member], seed: bytes) -> tu
             score(seed, "committee", member.peer),
         ),
     )
-    size = rules.witness_nodes or MAX_COMMITTEE
-    return tuple(member.peer for member in ranked[:size])
+    trainers = [member for member in ranked if Role.TRAINER in member.join.roles]
+    kept = sorted(trainers, key=lambda one: one.join.tier)[: max(1, tolerated_liars(size))]
+    others = [member for member in ranked if member not in kept]
+    seated = {one.peer for one in (*kept, *others[: size - len(kept)])}
+    return tuple(member.peer for member in ranked if member.peer in seated)
 
 
 def get_present(state: State, peers: Iterable[PeerId]) -> frozenset[PeerId]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from psyche_p2p.coordinator.assignment import trainers_of
-from psyche_p2p.coordinator.committee import get_present, select_committee
+from psyche_p2p.coordinator.closing import require_final_roots
+from psyche_p2p.coordinator.committee import select_committee
 from psyche_p2p.coordinator.ledger import settle
 from psyche_p2p.coordinator.membership import with_applicants
 from psyche_p2p.coordinator.opening import open_rounds, require_learning_rates
@@ -17,17 +17,18 @@ from psyche_p2p.coordinator.require import (
     require_phase,
     require_rising,
 )
+from psyche_p2p.coordinator.roots import is_keeper, largest_known_tier
 from psyche_p2p.coordinator.signed import Verify, require_signed
 from psyche_p2p.coordinator.state import State, new_member
 from psyche_p2p.errors import Rejected
-from psyche_p2p.ids import EpochIndex, ParamRoot, PeerId, short_id
+from psyche_p2p.ids import EpochIndex, short_id
 from psyche_p2p.wire.commands import (
     BeginTraining,
     CloseEpoch,
     Obey,
     OpenEpoch,
 )
-from psyche_p2p.wire.messages import Attestation, OwnerAction, Phase, Warm
+from psyche_p2p.wire.messages import OwnerAction, Phase, Warm
 from psyche_p2p.wire.records import Applicant, Member
 
 
@@ -38,7 +39,11 @@ def apply_open_epoch(state: State, command: OpenEpoch, _verify: Verify) -> State
     if state.enough_since_ms is None:
         enough = state.rules.init_min_members
         ready = len(state.applicants)
-        raise Rejected(f"{ready} peers are ready, {enough} with a trainer are needed")
+        tier = largest_known_tier(state.rules, state.param_roots)
+        raise Rejected(
+            f"{ready} peers are ready, {enough} with a trainer are needed that holds tier {tier}",
+            "a member must hold all of the model that is still known",
+        )
     require_elapsed(
         state, state.enough_since_ms, state.rules.waiting_extra_ms, "more members may come"
     )
@@ -88,11 +93,11 @@ def enter_cooldown(state: State) -> State:
 
 
 def apply_close_epoch(state: State, command: CloseEpoch, verify: Verify) -> State:
-    """COOLDOWN -> waiting, paused or finished, with the parameters that a quorum reached."""
+    """COOLDOWN -> waiting, paused or finished, with the parameters that quorums reached."""
     require_phase(state, Phase.COOLDOWN)
     require_epoch(state, command.epoch)
     require_elapsed(state, state.phase_since_ms, state.rules.cooldown_ms, "members may still save")
-    _require_final_root(state, command, verify)
+    require_final_roots(state, command, verify)
     stay = tuple(Applicant(one.peer, one.join) for one in state.active_members)
     settled = settle(state)
     return replace(
@@ -104,7 +109,7 @@ def apply_close_epoch(state: State, command: CloseEpoch, verify: Verify) -> Stat
         is_pause_pending=False,
         applicants=with_applicants(state.applicants, stay),
         param_round=state.closed_count,
-        param_root=command.param_root,
+        param_roots=command.param_roots,
         closing_committee=(),
     )
 
@@ -121,29 +126,23 @@ def apply_obey(state: State, command: Obey, verify: Verify) -> State:
     return _pause(noted) if command.order.action is OwnerAction.PAUSE else _resume(noted)
 
 
-def final_attestation(state: State, param_root: ParamRoot) -> Attestation:
-    """What members sign in COOLDOWN: the parameters after every settled round."""
-    return Attestation(state.epoch, state.next_round, (), state.closed_count, param_root)
-
-
 def warm_statement(state: State) -> Warm:
     """What entrants sign in WARMUP: they hold the parameters that the epoch begins with."""
     return Warm(state.epoch, state.param_round, state.param_root)
 
 
-def closing_voters(state: State) -> frozenset[PeerId]:
-    """Who speaks for the final parameters: the closing committee, or all if none of it is left."""
-    everyone = tuple(member.peer for member in state.active_members)
-    return get_present(state, state.closing_committee) or frozenset(everyone)
-
-
 def _select_entrants(state: State) -> tuple[Applicant, ...]:
-    """Everyone if there is room; else members of the last epoch first, then by rendezvous."""
+    """Everyone if there is room; else members of the last epoch first, then by rendezvous.
+
+    The first who holds all of the model that is known comes before everybody: one must.
+    """
     incumbents = {member.peer for member in state.active_members}
     ranked = sorted(
         state.applicants,
         key=lambda one: (one.peer not in incumbents, score(state.seed, "entrant", one.peer)),
     )
+    keeper = next(one for one in ranked if _is_keeper(state, one))
+    ranked.sort(key=lambda one: one is not keeper)
     return with_applicants((), tuple(ranked[: state.rules.max_members]))
 
 
@@ -169,18 +168,22 @@ def _members_of(state: State, warm: tuple[Applicant, ...]) -> tuple[Member, ...]
 
 
 def _is_enough(state: State, members: tuple[Member, ...]) -> bool:
-    """Whether these may take the log over: enough of them, and a quorum of today's voters.
+    """Whether these may take the log over: enough, a keeper, and a quorum of today's voters.
 
-    Without the second rule a proposer that leaves out what others said could begin alone.
+    Without the last rule a proposer that leaves out what others said could begin alone.
     """
     entering = {one.peer for one in state.entrants}
     incumbents = entering.intersection(one.peer for one in state.active_members)
     staying = incumbents.intersection(one.peer for one in members)
     return (
         len(members) >= state.rules.min_members
-        and bool(trainers_of(members))
+        and any(_is_keeper(state, one) for one in members)
         and (not incumbents or len(staying) >= compute_quorum(len(incumbents)))
     )
+
+
+def _is_keeper(state: State, one: Applicant | Member) -> bool:
+    return is_keeper(state.rules, state.param_roots, one.join)
 
 
 def _abandon_epoch(state: State, warm: tuple[Applicant, ...]) -> State:
@@ -194,19 +197,6 @@ def _abandon_epoch(state: State, warm: tuple[Applicant, ...]) -> State:
         entrants=(),
         applicants=with_applicants(state.applicants, (*warm, *staying)),
     )
-
-
-def _require_final_root(state: State, command: CloseEpoch, verify: Verify) -> None:
-    present = closing_voters(state)
-    require_rising([one.peer for one in command.signatures], "witnesses")
-    statement = final_attestation(state, command.param_root)
-    for one in command.signatures:
-        if one.peer not in present:
-            raise Rejected(f"{short_id(one.peer)} is not on the committee of this epoch's end")
-        require_signed(verify, state.run_id, one.peer, statement, one.signature)
-    needed = compute_quorum(len(present))
-    if len(command.signatures) < needed:
-        raise Rejected(f"{len(command.signatures)} of {needed} witnesses reached this root")
 
 
 def _phase_after_epoch(state: State) -> Phase:

@@ -19,7 +19,7 @@ from psyche_p2p.wire.commands import CloseRound, Contribution, Witnessing
 from psyche_p2p.wire.messages import Attestation, AttestedBlob, Commitment
 from psyche_p2p.wire.records import OpenRound
 
-MAX_CONTRIBUTIONS = 288  # what fits a block, with the largest committee's attestations
+MAX_CONTRIBUTIONS = 264  # what fits a block, with the largest committee's attestations
 
 _Key: TypeAlias = tuple[int, bytes]  # slot, blob hash
 _Slots: TypeAlias = dict[tuple[BatchInterval, PeerId], int]
@@ -105,6 +105,8 @@ def _attestations(
         is_ours = (one.epoch, one.round) == (state.epoch, opened.round)
         if witness is None or not is_ours or one.param_round > state.closed_count:
             continue
+        if len(one.param_roots) != state.root_count_of(signed.sender):
+            continue
         keys = _keys(slots, one)
         is_rising = all(first < second for first, second in pairwise(keys))
         if not is_rising or any(key not in known for key in keys):
@@ -134,12 +136,4 @@ def _select(
 def _witnessing(witness: int, signed: Signed, held: Sequence[int], count: int) -> Witnessing:
     one: Attestation = signed.message
     bits = encode_held(held, count)
-    return Witnessing(witness, bits, one.param_round, one.param_root, signed.signature)
-
-
-def latest_by_sender(statements: Iterable[Signed]) -> dict[PeerId, Signed]:
-    """One statement a sender, whichever order they came in."""
-    chosen: dict[PeerId, Signed] = {}
-    for signed in sorted(statements, key=lambda one: one.signature):
-        chosen[signed.sender] = signed
-    return chosen
+    return Witnessing(witness, bits, one.param_round, one.param_roots, signed.signature)

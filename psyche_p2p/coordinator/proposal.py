@@ -11,14 +11,15 @@ from dataclasses import replace
 
 from psyche_p2p.coordinator.acceptance import count_votes, judge
 from psyche_p2p.coordinator.chain import SEED_CONTEXT, next_seed, seed_message
+from psyche_p2p.coordinator.closing import make_close_epoch
 from psyche_p2p.coordinator.commands import AnyCommand, encode_command
-from psyche_p2p.coordinator.epochs import closing_voters, final_attestation, warm_statement
+from psyche_p2p.coordinator.epochs import warm_statement
 from psyche_p2p.coordinator.findings import find_double_commitments, find_failed_work
 from psyche_p2p.coordinator.opening import first_round_count, learning_rates
-from psyche_p2p.coordinator.pool import Pool, latest_by_sender, make_close_round
+from psyche_p2p.coordinator.pool import Pool, make_close_round
 from psyche_p2p.coordinator.rounds import due_times_ms as round_due_times_ms
 from psyche_p2p.coordinator.rounds import linger_ms
-from psyche_p2p.coordinator.signed import Sign, Signed, trust
+from psyche_p2p.coordinator.signed import Sign, Signed, latest_by_sender, trust
 from psyche_p2p.coordinator.state import State, state_root
 from psyche_p2p.coordinator.transition import apply_command, run_block
 from psyche_p2p.errors import Rejected
@@ -103,24 +104,15 @@ def _phase_commands(state: State, pool: Pool) -> Iterator[AnyCommand]:
             if not _is_worth_waiting(state, state.head_round, command):
                 yield command
         case Phase.COOLDOWN:
-            yield from _close_epoch(state, pool)
+            final = make_close_epoch(state, pool.attestations)
+            if final is not None:
+                yield final
 
 
 def _begin_training(state: State, pool: Pool) -> wire.BeginTraining:
     entrants, statement = {one.peer for one in state.entrants}, warm_statement(state)
     warm = _signatures(pool.warm, entrants, statement)
     return wire.BeginTraining(state.epoch, warm, learning_rates(state, first_round_count(state)))
-
-
-def _close_epoch(state: State, pool: Pool) -> Iterator[wire.CloseEpoch]:
-    """One for each root that somebody reached; at most one has a quorum, while liars are few."""
-    present = closing_voters(state)
-    roots = {
-        one.message.param_root for one in pool.attestations if one.message.epoch == state.epoch
-    }
-    for root in sorted(roots):
-        signatures = _signatures(pool.attestations, present, final_attestation(state, root))
-        yield wire.CloseEpoch(state.epoch, root, signatures)
 
 
 def _is_worth_waiting(state: State, opened: OpenRound, command: wire.CloseRound) -> bool:
@@ -144,7 +136,7 @@ def _is_worth_waiting(state: State, opened: OpenRound, command: wire.CloseRound)
 
 
 def _signatures(
-    statements: Sequence[Signed], peers: set[PeerId] | frozenset[PeerId], expected: object
+    statements: Sequence[Signed], peers: set[PeerId], expected: object
 ) -> tuple[wire.PeerSignature, ...]:
     """Who of these peers signed exactly this, by rising public key."""
     said = latest_by_sender(

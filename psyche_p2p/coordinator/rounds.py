@@ -7,7 +7,6 @@ from collections.abc import Container
 from dataclasses import replace
 
 from psyche_p2p.coordinator.acceptance import Judgement, judge
-from psyche_p2p.coordinator.assignment import trainers_of
 from psyche_p2p.coordinator.epochs import enter_cooldown
 from psyche_p2p.coordinator.ledger import (
     POINTS_PER_ATTESTED_BATCH,
@@ -17,6 +16,7 @@ from psyche_p2p.coordinator.ledger import (
 from psyche_p2p.coordinator.membership import eject, with_members
 from psyche_p2p.coordinator.opening import open_rounds, require_next_learning_rate
 from psyche_p2p.coordinator.require import is_last_voter, require_epoch, require_phase
+from psyche_p2p.coordinator.roots import is_keeper
 from psyche_p2p.coordinator.signed import Verify
 from psyche_p2p.coordinator.state import State
 from psyche_p2p.errors import Rejected
@@ -163,14 +163,15 @@ def _eject_equivocators(state: State, judgement: Judgement) -> State:
 def _settle(state: State, opened: OpenRound, judgement: Judgement) -> State:
     """Close the head round and note what is known of the parameters and of the pace."""
     closed = (*state.closed_rounds, _closed_round(opened, judgement))
-    root = judgement.param_root
-    is_newer = root is not None and root[0] > state.param_round
+    param_round, param_roots = state.param_round, state.param_roots
+    if judgement.param_roots is not None and judgement.param_roots[0] > param_round:
+        param_round, param_roots = judgement.param_roots
     return replace(
         state,
         open_rounds=state.open_rounds[1:],
         closed_rounds=closed[-MAX_CLOSED_ROUNDS:],
-        param_round=root[0] if root and is_newer else state.param_round,
-        param_root=root[1] if root and is_newer else state.param_root,
+        param_round=param_round,
+        param_roots=param_roots,
         usual_round_ms=_usual(state, opened, judgement),
         head_since_ms=state.time_ms,
     )
@@ -211,6 +212,8 @@ def _must_end(state: State) -> bool:
     return (
         state.is_pause_pending
         or len(state.active_members) < state.rules.min_members
-        or not trainers_of(state.active_members)
+        or not any(
+            is_keeper(state.rules, state.param_roots, one.join) for one in state.active_members
+        )
         or state.time_ms - state.epoch_since_ms >= state.rules.epoch_ms
     )

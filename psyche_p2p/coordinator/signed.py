@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -28,6 +28,14 @@ class Signed:
     sender: PeerId
     message: Any
     signature: Signature
+
+
+def latest_by_sender(statements: Iterable[Signed]) -> dict[PeerId, Signed]:
+    """One statement a sender, whichever order they came in."""
+    chosen: dict[PeerId, Signed] = {}
+    for signed in sorted(statements, key=lambda one: one.signature):
+        chosen[signed.sender] = signed
+    return chosen
 
 
 def require_signed(

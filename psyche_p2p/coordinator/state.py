@@ -6,20 +6,32 @@ every peer has from the configuration. It never changes; transitions make new on
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from psyche_p2p.config import RunConfig
 from psyche_p2p.coordinator.admission import require_admissible
+from psyche_p2p.coordinator.roots import count_roots, is_keeper, require_whole_vector
 from psyche_p2p.coordinator.rules import Rules, rules_of
 from psyche_p2p.coordinator.signed import Verify
 from psyche_p2p.errors import Rejected
 from psyche_p2p.hashing import DIGEST_BYTES, hash_parts
 from psyche_p2p.identity import verify as verify_signature
-from psyche_p2p.ids import BlobHash, BlockHash, EpochIndex, Height, PeerId, RoundIndex, StateRoot
+from psyche_p2p.ids import (
+    BlobHash,
+    BlockHash,
+    EpochIndex,
+    Height,
+    ParamRoot,
+    PeerId,
+    RoundIndex,
+    StateRoot,
+    Tier,
+)
 from psyche_p2p.wire.codec import decode, encode
 from psyche_p2p.wire.commands import Genesis
-from psyche_p2p.wire.messages import Join, Phase, Role
+from psyche_p2p.wire.messages import Join, Phase
 from psyche_p2p.wire.records import (
     Account,
     Applicant,
@@ -52,6 +64,28 @@ class State(StateRecord):
         """How many rounds are settled, so how many updates belong to the parameters."""
         return RoundIndex(self.next_round - len(self.open_rounds))
 
+    @property
+    def param_root(self) -> ParamRoot:
+        """The full model's root."""
+        return self.param_roots[-1]
+
+    def param_root_of(self, tier: Tier) -> ParamRoot:
+        """The root of the model sliced to a tier."""
+        return self.param_roots[self.rules.max_tier - tier]
+
+    def root_count_of(self, peer: PeerId) -> int:
+        """How many param roots this peer's attestations name; none if it is no member."""
+        member = self.find_member(peer)
+        return 0 if member is None else count_roots(self.rules, member.join)
+
+    def holders_among(self, peers: Iterable[PeerId]) -> list[frozenset[PeerId]]:
+        """By place in the vector of roots: those of these peers that can compute it."""
+        counts = {peer: self.root_count_of(peer) for peer in peers}
+        return [
+            frozenset(peer for peer, count in counts.items() if count > place)
+            for place in range(len(self.param_roots))
+        ]
+
     def find_member(self, peer: PeerId) -> Member | None:
         return next((one for one in self.members if one.peer == peer), None)
 
@@ -67,6 +101,7 @@ def genesis_state(config: RunConfig, genesis: Genesis, verify: Verify = verify_s
     """
     rules = rules_of(config)
     _require_founders(rules, genesis, verify)
+    require_whole_vector(rules, genesis.param_roots)
     block_hash = genesis_hash(genesis)
     joins = tuple((founder.peer, founder.join) for founder in genesis.founders)
     state = State(
@@ -96,7 +131,7 @@ def genesis_state(config: RunConfig, genesis: Genesis, verify: Verify = verify_s
         head_since_ms=genesis.time_ms,
         usual_round_ms=0,
         param_round=RoundIndex(0),
-        param_root=genesis.param_root,
+        param_roots=genesis.param_roots,
         closing_committee=(),
         points_issued=0,
         points_forfeited=0,
@@ -116,11 +151,11 @@ def new_member(peer: PeerId, join: Join) -> Member:
 
 
 def note_enough(state: State) -> State:
-    """Remember since when there have been enough applicants for an epoch, a trainer among them."""
+    """Remember since when there have been enough applicants for an epoch, a keeper among them."""
     is_enough = (
         state.phase is Phase.WAITING_FOR_MEMBERS
         and len(state.applicants) >= state.rules.init_min_members
-        and any(Role.TRAINER in one.join.roles for one in state.applicants)
+        and any(is_keeper(state.rules, state.param_roots, one.join) for one in state.applicants)
     )
     if not is_enough:
         return state if state.enough_since_ms is None else replace(state, enough_since_ms=None)
@@ -143,6 +178,7 @@ def decode_state(data: bytes, config: RunConfig) -> State:
     record = decode(StateRecord, data)
     if record.run_id != rules.run_id:
         raise Rejected("this is the state of another run", "use the configuration of that run")
+    require_whole_vector(rules, record.param_roots)
     return State(**_values(record), rules=rules)
 
 

@@ -16,7 +16,8 @@ from blake3 import blake3
 from torch import Tensor
 
 from psyche_p2p.config import ModelConfig
-from psyche_p2p.ids import Tier
+from psyche_p2p.ids import ParamRoot, Tier
+from psyche_p2p.model.param_root import ParamTree
 from psyche_p2p.model.tiers import UNIVERSAL, slice_state, tier_width
 from psyche_p2p.model.transformer import Transformer, model_from_state, parameter_shapes
 
@@ -39,6 +40,14 @@ def initial_state(config: ModelConfig, seed: int, held_tier: Tier = UNIVERSAL) -
         full = torch.from_numpy(_initial_values(config, seed, name, shape))
         state.update({name: full} if held_tier == UNIVERSAL else slice_state({name: full}, width))
     return state
+
+
+def initial_roots(config: ModelConfig, seed: int) -> tuple[ParamRoot, ...]:
+    """The roots of the first parameters by tier, the smallest first, one tensor at a time."""
+    tree = ParamTree(config)
+    for name, shape in parameter_shapes(config).items():
+        tree.update({name: torch.from_numpy(_initial_values(config, seed, name, shape))})
+    return tuple(tree.root(Tier(tier)) for tier in range(config.max_tier, -1, -1))
 
 
 def _initial_values(

@@ -16,11 +16,12 @@ from typing_extensions import Self
 
 from psyche_p2p.certificate import TlsCertificate
 from psyche_p2p.errors import WireError
-from psyche_p2p.ids import BlobHash, Height, PeerId, short_id
+from psyche_p2p.ids import BlobHash, Height, PeerId, RunId, Tier, short_id
 from psyche_p2p.net.errors import Misbehaviour, Renewing, Unreachable, from_rpc_error
 from psyche_p2p.net.methods import (
     JOINER_SERVICE,
     MAX_BLOCKS_PER_CALL,
+    MAX_DESCRIPTION_PIECES,
     MAX_PULLED_STATEMENTS,
     MEMBER_SERVICE,
     channel_options,
@@ -32,12 +33,14 @@ from psyche_p2p.wire.bulk import (
     BlobRequest,
     ChunkRange,
     ChunkRequest,
+    DescribeRequest,
     HaveReply,
     HaveRequest,
     Holding,
     LogRequest,
     PullRequest,
     PushReply,
+    RunDescription,
 )
 
 ItemT = TypeVar("ItemT")
@@ -102,6 +105,17 @@ class BulkClient:
         received = self._stream(contact, "Log", request, min(count, MAX_BLOCKS_PER_CALL), False)
         return [self._decode(contact, DecidedBlock, raw) async for raw in received]
 
+    async def describe(
+        self, contact: Contact, run_id: RunId, tier: Tier | None = None
+    ) -> RunDescription:
+        """The run as the peer describes it, which the caller must check; UnknownRun if it cannot.
+
+        With a tier, the peer learns that its parameters are wanted.
+        """
+        request = encode(DescribeRequest(run_id, tier))
+        pieces = self._stream(contact, "Describe", request, MAX_DESCRIPTION_PIECES, False)
+        return self._decode(contact, RunDescription, b"".join([piece async for piece in pieces]))
+
     async def compare(self, contact: Contact, ours: AntiEntropyDigest) -> AntiEntropyDigest:
         """The peer's digest for ours."""
         raw = await self._ask(contact, "Compare", encode(ours))
@@ -109,7 +123,8 @@ class BulkClient:
 
     async def pull(self, contact: Contact, ours: PullRequest) -> tuple[PullRequest, list[bytes]]:
         """What the peer lacks of ours, and the envelopes that we lack."""
-        received = self._stream(contact, "Pull", encode(ours), MAX_PULLED_STATEMENTS, False)
+        most = 1 + MAX_PULLED_STATEMENTS
+        received = self._stream(contact, "Pull", encode(ours), most, False)
         wanted, envelopes = PullRequest(()), []
         is_first = True
         async for raw in received:
@@ -162,7 +177,7 @@ class BulkClient:
         try:
             with Watchdog(self._patience.stall_s) as watchdog:
                 while (message := await call.read()) is not grpc.aio.EOF:
-                    if count == most + (not is_exact):  # a pull begins with what the peer wants
+                    if count == most:
                         raise _misbehaviour(contact, f"more than the {most} messages asked for")
                     count += 1
                     watchdog.rest()  # what the caller does with it may take its time

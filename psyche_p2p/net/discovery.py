@@ -27,15 +27,18 @@ from psyche_p2p.net.greeting import is_libp2p_at
 from psyche_p2p.net.multiaddr import Multiaddr
 from psyche_p2p.net.records import (
     MAX_RECORD_LIFE_S,
+    RUNS_KEY,
     FoundPeer,
+    FoundRun,
     RecordValidator,
     found_peer,
+    found_runs,
     owner_of,
     run_key,
     subkey_of,
 )
 from psyche_p2p.net.tasks import report_bug
-from psyche_p2p.wire import PeerRecord, encode
+from psyche_p2p.wire import PeerRecord, RunListing, encode
 
 JOIN_PATIENCE_S = 10.0
 LOOK_AROUND_S = 5.0
@@ -73,6 +76,7 @@ DiscoveryEvent = SwarmReached | ClockDisagrees | IdentityShared
 @dataclass(frozen=True, slots=True)
 class _Announcement:
     record: PeerRecord
+    name: str
     life_s: float
 
 
@@ -131,14 +135,26 @@ class Discovery:
         _, addresses = await self._daemon.control.identify()
         return tuple(str(address) for address in addresses)
 
-    async def announce(self, run_id: RunId, record: PeerRecord, life_s: float) -> None:
-        """Publish our record of a run, now and until further notice.
+    async def announce(
+        self, run_id: RunId, record: PeerRecord, life_s: float, name: str = ""
+    ) -> None:
+        """Publish our record of a run, and its name, now and until further notice.
 
         ResourceError if another process with our identity is already in the run.
         """
         await self._require_identity_free(run_id, record)
-        self._announcements[run_id] = _Announcement(record, min(life_s, MAX_RECORD_LIFE_S))
+        self._announcements[run_id] = _Announcement(record, name, min(life_s, MAX_RECORD_LIFE_S))
         await self._publish(run_id)
+
+    async def withdraw(self, run_id: RunId) -> None:
+        """Publish nothing more of a run; what is out there expires."""
+        self._announcements.pop(run_id, None)
+        self._due_at.pop(run_id, None)
+
+    async def find_runs(self) -> tuple[FoundRun, ...]:
+        """The runs that peers of this network say they are in, the most populous first."""
+        entries = await self._require_dht().get(RUNS_KEY)
+        return found_runs(value for value, _ in entries.values())
 
     async def lookup(self, run_id: RunId) -> dict[PeerId, FoundPeer]:
         """Everyone who is in a run, ourselves included once we have announced it."""
@@ -273,6 +289,9 @@ class Discovery:
         subkey = subkey_of(self._daemon.peer_id)
         if not await dht.store(run_key(run_id), subkey, value, expires_at_s):
             raise Unavailable("no peer took our record", "it is published again by itself")
+        if announcement.name:
+            listing = encode(RunListing(run_id, announcement.name))
+            await dht.store(RUNS_KEY, subkey, listing, expires_at_s)
         self._due_at[run_id] = self._clock.monotonic_s() + announcement.life_s / 3
 
     async def _connect_neighbours(self, found: dict[PeerId, FoundPeer]) -> None:

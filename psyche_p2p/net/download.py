@@ -33,6 +33,8 @@ class FetchProgress:
     chunks_here: int
     chunks_total: int
     sources: int
+    source: PeerId
+    """Who gave the last chunk."""
 
 
 OnProgress = Callable[[FetchProgress], None]
@@ -198,7 +200,8 @@ class Download:
             total = len(self._partial.manifest.chunks)
             here = total - len(self._plan.missing)
             sources = len(self._plan.sources())
-            self._on_progress(FetchProgress(self._blob_hash, here, total, sources))
+            progress = FetchProgress(self._blob_hash, here, total, sources, order.source)
+            self._on_progress(progress)
         if useless:
             self._wake.set()
 

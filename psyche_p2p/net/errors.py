@@ -27,6 +27,10 @@ class NotAdmitted(RemoteError):
     """The peer does not serve us."""
 
 
+class UnknownRun(RemoteError):
+    """The peer is up, and not in the run that it was asked about."""
+
+
 class Misbehaviour(RemoteError):
     """The peer sent what no honest peer sends."""
 
@@ -45,6 +49,9 @@ def from_rpc_error(peer: str, error: grpc.aio.AioRpcError) -> PsycheError:
         return NotAdmitted(f"peer {peer} refused us: {details}", "check that we are a member")
     if code is grpc.StatusCode.NOT_FOUND:
         return NotHeld(f"peer {peer}: {details}")
+    if code is grpc.StatusCode.FAILED_PRECONDITION:
+        cure = "check the run's id, or ask a peer that is in this run"
+        return UnknownRun(f"peer {peer} is in another run or in none", cure)
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return NotAdmitted(f"peer {peer} does not offer this", "update the older of the two peers")
     if code is grpc.StatusCode.INVALID_ARGUMENT:

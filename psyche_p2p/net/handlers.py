@@ -14,7 +14,7 @@ from psyche_p2p.clock import Clock
 from psyche_p2p.errors import PsycheError, StorageError, WireError
 from psyche_p2p.log import get_logger
 from psyche_p2p.net.callers import Caller, Gate, NotTrusted
-from psyche_p2p.net.errors import NotHeld
+from psyche_p2p.net.errors import NotHeld, UnknownRun
 from psyche_p2p.net.limits import Turnstile
 from psyche_p2p.net.watchdog import Watchdog
 
@@ -127,6 +127,8 @@ def status_code(error: PsycheError | asyncio.TimeoutError) -> grpc.StatusCode:
             return grpc.StatusCode.PERMISSION_DENIED
         case NotHeld():
             return grpc.StatusCode.NOT_FOUND
+        case UnknownRun():
+            return grpc.StatusCode.FAILED_PRECONDITION
         case WireError():
             return grpc.StatusCode.INVALID_ARGUMENT
         case StorageError():

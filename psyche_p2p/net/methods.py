@@ -14,6 +14,9 @@ MAX_REPLY_BYTES = MIB + (64 << 10)
 MAX_CHUNKS_PER_CALL = 64
 MAX_BLOCKS_PER_CALL = 256
 MAX_HASHES_PER_CALL = 1024
+MAX_DESCRIPTION_PIECES = 10
+"""Of a MiB each: a genesis of many founders is larger than one message."""
+MAX_OFFERS = 64
 MAX_PULLED_BYTES = 8 * MIB
 """What one anti-entropy pull may carry; the next one goes on where it ended."""
 MAX_PULLED_STATEMENTS = 4096

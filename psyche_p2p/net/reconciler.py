@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from psyche_p2p.clock import Clock
 from psyche_p2p.errors import PsycheError
-from psyche_p2p.ids import PeerId, short_id
+from psyche_p2p.ids import Height, PeerId, short_id
 from psyche_p2p.log import get_logger
 from psyche_p2p.net.anti_entropy import AntiEntropy
 from psyche_p2p.net.bulk_client import BulkClient, Contact
@@ -17,6 +17,7 @@ from psyche_p2p.wire import DecidedBlock
 _log = get_logger(__name__)
 FindMembers = Callable[[], Mapping[PeerId, Contact]]
 OnBlocks = Callable[[PeerId, Sequence[DecidedBlock]], None]
+OnHeight = Callable[[PeerId, Height], None]
 
 
 class Reconciler:
@@ -30,6 +31,7 @@ class Reconciler:
         clock: Clock,
         find_members: FindMembers,
         on_blocks: OnBlocks,
+        on_height: OnHeight = lambda _peer, _height: None,
     ) -> None:
         self._pool = pool
         self._core = core
@@ -37,6 +39,7 @@ class Reconciler:
         self._clock = clock
         self._find_members = find_members
         self._on_blocks = on_blocks
+        self._on_height = on_height
 
     async def run(self) -> None:
         """Until cancelled; a member that fails costs one period."""
@@ -66,6 +69,7 @@ class Reconciler:
         if exchange.first_block is not None:
             blocks = await self._client.log(contact, exchange.first_block, exchange.block_count)
             self._on_blocks(contact.peer, blocks)
+        self._on_height(contact.peer, Height(theirs.height + 1))
         if exchange.pull is not None:
             wanted, envelopes = await self._client.pull(contact, exchange.pull)
             offered = self._core.on_pulled(wanted, envelopes)

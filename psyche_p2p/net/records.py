@@ -8,6 +8,9 @@ last with the farthest expiry (docs/protocol.md, "Discovery").
 from __future__ import annotations
 
 import struct
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,7 +29,7 @@ from psyche_p2p.ids import (
     public_key_from_peer_id,
 )
 from psyche_p2p.net.multiaddr import Multiaddr, parse_multiaddr
-from psyche_p2p.wire import PeerRecord, decode, max_encoded_bytes
+from psyche_p2p.wire import PeerRecord, RunListing, decode, max_encoded_bytes
 
 RECORD_CONTEXT = "dht-record"
 MAX_RECORD_LIFE_S = 3600.0
@@ -55,6 +58,10 @@ class DhtRecord(Protocol):
 def run_key(run_id: RunId) -> str:
     """The DHT key under which the peers of a run are found."""
     return f"psyche-p2p/v1/run/{run_id.hex()}"
+
+
+RUNS_KEY = "psyche-p2p/v1/runs"
+"""The DHT key under which every peer says which run it is in."""
 
 
 def subkey_of(peer: PeerId) -> bytes:
@@ -89,6 +96,27 @@ def found_peer(peer: PeerId, value: bytes, expires_at_s: float) -> FoundPeer:
         raise RemoteError("the certificate in the record is not the peer's")
     addresses = [usable for text in record.addresses if (usable := _address_or_none(text))]
     return FoundPeer(peer, record, tuple(addresses), expires_at_s)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRun:
+    """A run that peers say they are in."""
+
+    run_id: RunId
+    name: str
+    peers: int
+
+
+def found_runs(values: Iterable[object]) -> tuple[FoundRun, ...]:
+    """The runs in these listings, the most populous first; what is none is left out."""
+    peers: Counter[tuple[RunId, str]] = Counter()
+    for value in values:
+        if not isinstance(value, bytes):
+            continue
+        with suppress(RemoteError):
+            listing = decode(RunListing, value)
+            peers[listing.run_id, listing.name] += 1
+    return tuple(FoundRun(*key, count) for key, count in peers.most_common())
 
 
 class RecordValidator:

@@ -9,9 +9,9 @@ from typing import Protocol
 import grpc
 
 from psyche_p2p.errors import StorageError, WireCode, WireError
-from psyche_p2p.ids import BlobHash, Height
+from psyche_p2p.ids import MAX_TIER, BlobHash, Height, RunId, Tier, short_id
 from psyche_p2p.net.chunk_cache import ChunkCache
-from psyche_p2p.net.errors import NotHeld
+from psyche_p2p.net.errors import NotHeld, UnknownRun
 from psyche_p2p.net.handlers import Call, CallWrapper
 from psyche_p2p.net.methods import (
     JOINER_SERVICE,
@@ -21,8 +21,9 @@ from psyche_p2p.net.methods import (
     MAX_PULLED_BYTES,
     MAX_PULLED_STATEMENTS,
     MEMBER_SERVICE,
+    MIB,
 )
-from psyche_p2p.net.shelf import OpenBlob, Shelf
+from psyche_p2p.net.shelf import NOTHING, OpenBlob, Shelf
 from psyche_p2p.wire import (
     MAX_ENVELOPE_BYTES,
     AntiEntropyDigest,
@@ -34,11 +35,13 @@ from psyche_p2p.wire.bulk import (
     BlobRequest,
     ChunkRange,
     ChunkRequest,
+    DescribeRequest,
     HaveReply,
     HaveRequest,
     LogRequest,
     PullRequest,
     PushReply,
+    RunDescription,
 )
 
 CACHED_BYTES = 128 << 20
@@ -67,6 +70,17 @@ class Log(Protocol):
         """Up to `count` blocks from a height on, as many as there are."""
 
 
+class Described(Protocol):
+    """The run that a peer is in, as it tells it to whoever asks."""
+
+    @property
+    def run_id(self) -> RunId:
+        """The only run it describes."""
+
+    def describe(self, wanted: Tier | None) -> RunDescription:
+        """What is known of it now; whoever asks may want parameters of a tier."""
+
+
 class BlobMethods:
     """Have, Manifest and Fetch, over the blobs that this service may show."""
 
@@ -79,7 +93,10 @@ class BlobMethods:
         hashes = decode(HaveRequest, request).blob_hashes
         if len(hashes) > MAX_HASHES_PER_CALL:
             raise _out_of_range(f"{len(hashes)} hashes, at most {MAX_HASHES_PER_CALL}")
-        holdings = await asyncio.to_thread(lambda: [self._shelf.holding(one) for one in hashes])
+        shown = frozenset(filter(self._is_shown, hashes))
+        holdings = await asyncio.to_thread(
+            lambda: [self._shelf.holding(one) if one in shown else NOTHING for one in hashes]
+        )
         return encode(HaveReply(tuple(holdings)))
 
     async def manifest(self, _: Call, request: bytes) -> bytes:
@@ -129,6 +146,23 @@ class LogMethods:
             await call.send(encode(found[0]))
 
 
+class DescribeMethods:
+    """Describe: what a newcomer must know before anything else."""
+
+    def __init__(self, described: Described | None) -> None:
+        self._described = described
+
+    async def describe(self, call: Call, request: bytes) -> None:
+        asked = decode(DescribeRequest, request)
+        if asked.tier is not None and asked.tier > MAX_TIER:
+            raise _out_of_range(f"tier {asked.tier}, at most {MAX_TIER} is possible")
+        if self._described is None or self._described.run_id != asked.run_id:
+            raise UnknownRun(f"not in run {short_id(asked.run_id)}")
+        description = encode(self._described.describe(asked.tier))
+        for begin in range(0, len(description), MIB):
+            await call.send(description[begin : begin + MIB])
+
+
 class StatementMethods:
     """Compare, Pull and Push: how members bring each other up to date."""
 
@@ -160,9 +194,13 @@ class StatementMethods:
 
 
 def member_service(
-    wrapper: CallWrapper, shelf: Shelf, log: Log, statements: Statements
+    wrapper: CallWrapper,
+    shelf: Shelf,
+    log: Log,
+    statements: Statements,
+    described: Described | None = None,
 ) -> grpc.GenericRpcHandler:
-    """What members serve each other."""
+    """What members serve each other; without `described` the peer is in no run."""
     blobs, told = BlobMethods(shelf, lambda _: True), StatementMethods(statements)
     return grpc.method_handlers_generic_handler(
         MEMBER_SERVICE,
@@ -171,6 +209,7 @@ def member_service(
             "Manifest": wrapper.unary(blobs.manifest),
             "Fetch": wrapper.stream(blobs.fetch),
             "Log": wrapper.stream(LogMethods(log).blocks),
+            "Describe": wrapper.stream(DescribeMethods(described).describe),
             "Compare": wrapper.unary(told.compare),
             "Pull": wrapper.stream(told.pull),
             "Push": wrapper.intake(told.push),
@@ -179,13 +218,19 @@ def member_service(
 
 
 def joiner_service(
-    wrapper: CallWrapper, shelf: Shelf, log: Log, is_public: Callable[[BlobHash], bool]
+    wrapper: CallWrapper,
+    shelf: Shelf,
+    log: Log,
+    is_public: Callable[[BlobHash], bool],
+    described: Described | None = None,
 ) -> grpc.GenericRpcHandler:
-    """What anyone may fetch to become a member: the log, and the blobs it makes public."""
+    """What anyone may fetch to become a member: the run, its log, and the public blobs."""
     blobs = BlobMethods(shelf, is_public)
     return grpc.method_handlers_generic_handler(
         JOINER_SERVICE,
         {
+            "Describe": wrapper.stream(DescribeMethods(described).describe),
+            "Have": wrapper.unary(blobs.have),
             "Manifest": wrapper.unary(blobs.manifest),
             "Fetch": wrapper.stream(blobs.fetch),
             "Log": wrapper.stream(LogMethods(log).blocks),

@@ -22,6 +22,7 @@ from psyche_p2p.wire.bulk import Holding
 
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 MAX_OPEN_BLOBS = 64
+NOTHING = Holding(0, b"")
 
 
 class OpenBlob:
@@ -82,7 +83,7 @@ class Shelf:
         try:
             manifest = self.open(blob_hash).manifest
         except NotHeld:
-            return Holding(0, b"")
+            return NOTHING
         count = len(manifest.chunks)
         partial = self._partials.get(blob_hash)
         missing = partial.missing() if partial is not None else []

@@ -49,7 +49,7 @@ class Swarm:
         limits: SwarmLimits,
         rules: PlanRules | None = None,
     ) -> None:
-        self._store = store
+        self.store = store
         self._shelf = shelf
         self._client = client
         self._clock = clock
@@ -69,7 +69,7 @@ class Swarm:
         """
         task = self._running.get(blob_hash)
         if task is None:
-            if self._store.has(blob_hash):
+            if self.store.has(blob_hash):
                 return
             task = asyncio.create_task(self._fetch(blob_hash, find_sources, on_progress))
             self._running[blob_hash] = task
@@ -90,7 +90,7 @@ class Swarm:
         deadline = begun_at + self._limits.deadline_s
         manifest = await self._find_manifest(blob_hash, find_sources, deadline)
         writers = ThreadPoolExecutor(_WRITERS, "blob-writer")
-        opening = writers.submit(self._store.receive, manifest)
+        opening = writers.submit(self.store.receive, manifest)
         try:
             partial = await asyncio.wrap_future(opening)
             if partial is not None:
@@ -107,7 +107,7 @@ class Swarm:
                     on_progress,
                 )
                 await download.run(deadline)
-                await asyncio.wrap_future(writers.submit(self._store.publish, partial))
+                await asyncio.wrap_future(writers.submit(self.store.publish, partial))
         finally:
             # Waits, for two chunks at most: nobody may write to a file that has been closed.
             writers.shutdown(cancel_futures=True)

@@ -22,12 +22,14 @@ from psyche_p2p.errors import StorageError
 from psyche_p2p.files import storage_error, write_atomically
 from psyche_p2p.hashing import hash_parts
 from psyche_p2p.ids import Height, RunId
+from psyche_p2p.log import get_logger
 
 _MAGIC = b"psyche-p2p wal 1\n"
 _LENGTH_BYTES = 4
 _LENGTH_CHECK_BYTES = 4
 _BODY_CHECK_BYTES = 16
 _PREFIX_BYTES = _LENGTH_BYTES + _LENGTH_CHECK_BYTES + _BODY_CHECK_BYTES
+_log = get_logger(__name__)
 _CURE = "move the file away and start again: the peer votes once it has caught up"
 
 
@@ -125,3 +127,19 @@ def _length_prefix(length: int) -> bytes:
     """The length with a check of its own: a damaged one must not look like a short file."""
     encoded = length.to_bytes(_LENGTH_BYTES, "little")
     return encoded + hash_parts("wal-length", encoded)[:_LENGTH_CHECK_BYTES]
+
+
+def open_wal(path: Path, run_id: RunId) -> tuple[FileWal, bool]:
+    """The write-ahead log in a file, and whether it is whole; a damaged one is put aside."""
+    wal = FileWal(path, run_id)
+    if path.exists():
+        try:
+            wal.load()
+        except StorageError as error:
+            aside = path.with_name(path.name + ".damaged")
+            _log.error("the write-ahead log is put aside", cause=str(error), path=str(aside))
+            path.replace(aside)
+        else:
+            return wal, True
+    wal.create()
+    return wal, False

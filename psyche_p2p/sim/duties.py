@@ -13,19 +13,25 @@ from psyche_p2p.wire.records import OpenRound, Slot
 BLOB_BYTES = 50_000
 TOKENS_PER_S = 1000
 SCHEMA = SchemaHash(hash_bytes(b"simulated schema"))
-INITIAL_ROOT = ParamRoot(hash_bytes(b"initial parameters"))
+MAX_TIER = Tier(2)
 
 
-def stub_param_root(rounds: int) -> ParamRoot:
-    """The parameters that every honest peer reaches after so many rounds."""
-    return ParamRoot(hash_bytes(b"parameters %d" % rounds)) if rounds else INITIAL_ROOT
+def stub_param_roots(rounds: int, count: int = MAX_TIER + 1) -> tuple[ParamRoot, ...]:
+    """The parameters that every honest peer reaches after so many rounds, as far as it holds them.
+
+    `count` is that of the places in the vector of roots, from the smallest tier outwards.
+    """
+    return tuple(
+        ParamRoot(hash_bytes(b"parameters %d at place %d" % (rounds, place)))
+        for place in range(count)
+    )
 
 
-def make_join(nonce: int) -> Join:
-    """A peer that trains and witnesses asks to take part."""
+def make_join(nonce: int, tier: int | None) -> Join:
+    """A peer asks to take part: to train at a tier and to witness, or without one to witness."""
     return Join(
-        roles=(Role.TRAINER, Role.WITNESS),
-        tier=Tier(0),
+        roles=(Role.WITNESS,) if tier is None else (Role.TRAINER, Role.WITNESS),
+        tier=Tier(tier or 0),
         capabilities=Capabilities(TOKENS_PER_S, 1 << 33, "simulated"),
         addresses=(),
         tls_fingerprint=BlobHash(hash_bytes(b"tls")),
@@ -58,7 +64,9 @@ def make_commitment(state: State, opened: OpenRound, slot: Slot, salt: bytes = b
     )
 
 
-def make_attestation(state: State, opened: OpenRound, held: Iterable[Signed]) -> Attestation:
+def make_attestation(
+    state: State, peer: PeerId, opened: OpenRound, held: Iterable[Signed]
+) -> Attestation:
     """What an honest witness says that holds the blobs of these commitments."""
     blobs = (AttestedBlob(one.message.batch, one.sender, one.message.blob_hash) for one in held)
     reached = state.closed_count
@@ -67,10 +75,10 @@ def make_attestation(state: State, opened: OpenRound, held: Iterable[Signed]) ->
         round=opened.round,
         blobs=order_blobs(blobs),
         param_round=RoundIndex(reached),
-        param_root=stub_param_root(reached),
+        param_roots=stub_param_roots(reached, state.root_count_of(peer)),
     )
 
 
-def make_final_attestation(state: State) -> Attestation:
-    """What every member says at the end of an epoch."""
-    return final_attestation(state, stub_param_root(state.closed_count))
+def make_final_attestation(state: State, peer: PeerId) -> Attestation:
+    """What a member says at the end of an epoch."""
+    return final_attestation(state, stub_param_roots(state.closed_count, state.root_count_of(peer)))

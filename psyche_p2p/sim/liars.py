@@ -14,13 +14,13 @@ from psyche_p2p.coordinator import build_block, decode_command, next_seed
 from psyche_p2p.coordinator.acceptance import encode_held
 from psyche_p2p.errors import Rejected
 from psyche_p2p.hashing import hash_bytes
-from psyche_p2p.ids import BlobHash, BlockHash, Height, Signature, View
+from psyche_p2p.ids import BlobHash, BlockHash, Height, ParamRoot, Signature, View
 from psyche_p2p.sim import duties
 from psyche_p2p.sim.disk import Disk
 from psyche_p2p.sim.peer import SimPeer
 from psyche_p2p.sim.schedule import Lie
 from psyche_p2p.sim.signing import Keys
-from psyche_p2p.wire import Block, Commitment, Envelope, Proposal, Vote, VoteStep
+from psyche_p2p.wire import Attestation, Block, Commitment, Envelope, Proposal, Vote, VoteStep
 from psyche_p2p.wire.commands import CloseRound, Contribution
 from psyche_p2p.wire.records import OpenRound, Slot
 
@@ -65,6 +65,8 @@ class Liar(SimPeer):
     def say(self, message: Any) -> Envelope:
         if Lie.SILENT in self._lies:
             return self.keys.seal(message)
+        if isinstance(message, Attestation) and Lie.FALSE_PARAMETERS in self._lies:
+            message = replace(message, param_roots=invent_roots(message))
         envelope = super().say(message)
         if isinstance(message, Commitment) and Lie.EQUIVOCATING_TRAINER in self._lies:
             other = replace(message, blob_hash=BlobHash(hash_bytes(message.blob_hash)))
@@ -182,7 +184,8 @@ class Liar(SimPeer):
         for opened in self.state.open_rounds:
             if self.keys.peer in opened.committee:
                 known = list(self.heard.commitments_of(opened.round))
-                super().say(duties.make_attestation(self.state, opened, known))
+                me = self.keys.peer
+                super().say(duties.make_attestation(self.state, me, opened, known))
 
     def _copy(self, opened: OpenRound, honest: Commitment) -> Commitment:
         others = [one.message for one in self.heard.commitments_of(opened.round)]
@@ -225,6 +228,11 @@ class Liar(SimPeer):
         for target in targets:
             if target != self.index:
                 self.world.send(self.index, target, envelope)
+
+
+def invent_roots(honest: Attestation) -> tuple[ParamRoot, ...]:
+    """Other parameters at every tier, the same from every liar, so that their words add up."""
+    return tuple(ParamRoot(hash_bytes(root)) for root in honest.param_roots)
 
 
 def claim_witnessed(

@@ -15,7 +15,8 @@ from psyche_p2p.coordinator import (
     seed_message,
 )
 from psyche_p2p.ids import BlobHash, BlockHash, Height, PeerId, RunId, StateRoot
-from psyche_p2p.wire import Block, DecidedBlock, Envelope, Proposal, Vote, VoteStep
+from psyche_p2p.sim import duties
+from psyche_p2p.wire import Block, DecidedBlock, Envelope, Proposal, Role, Vote, VoteStep
 from psyche_p2p.wire.commands import CloseRound, EjectForCommitments, EjectForVotes
 
 EJECTION_HEIGHTS = 6
@@ -76,12 +77,14 @@ class Monitor:
         if block.height not in self._committee_sizes:
             self._committee_sizes[block.height] = len(committee_at(before))
             self._check_new_block(before, block, after)
+            if (before.param_round, before.param_roots) != (after.param_round, after.param_roots):
+                self._check_roots(before, after)
 
     def on_decided(self, decided: DecidedBlock) -> None:
         """A certificate must carry different signers, more than two thirds of four or more."""
         signers = {one.voter for one in decided.certificate.signatures}
         size = self._committee_sizes.get(decided.block.height, 0)
-        needed = size * 2 // 3 + 1 if size > 3 else (size + 2) // 2
+        needed = _quorum(size)
         if len(signers) < needed:
             self.report("a quorum decides", f"{len(signers)} of {needed} signatures")
 
@@ -109,6 +112,26 @@ class Monitor:
                 self._check_ejected(command.peer)
         self._check_points(after)
 
+    def _check_roots(self, before: State, after: State) -> None:
+        """A tier's root is what honest peers reach, unless liars alone are a quorum of its holders.
+
+        Holders are the trainers of that tier and lower ones on the committee, or else anywhere.
+        """
+        opened = before.open_rounds
+        committee = opened[0].committee if opened else before.closing_committee
+        for place, honest in enumerate(duties.stub_param_roots(after.param_round)):
+            able = {
+                one.peer
+                for one in before.active_members
+                if Role.TRAINER in one.join.roles and one.join.tier <= duties.MAX_TIER - place
+            }
+            voters = able.intersection(committee) or able
+            expected = honest if voters else bytes(len(honest))
+            liars = voters - self.honest
+            if after.param_roots[place] != expected and len(liars) < _quorum(len(voters)):
+                tier = duties.MAX_TIER - place
+                self.report("a tier's root needs its quorum", f"tier {tier}, {len(liars)} liars")
+
     def _check_accepted(self, before: State, command: CloseRound, after: State) -> None:
         """What earned its trainer points must be on some honest peer's disk.
 
@@ -131,3 +154,7 @@ class Monitor:
         kept = sum(account.points + account.epoch_points for account in state.accounts)
         if state.points_issued != kept + state.points_forfeited:
             self.report("points are conserved", f"height {state.height}")
+
+
+def _quorum(size: int) -> int:
+    return size * 2 // 3 + 1 if size > 3 else (size + 2) // 2

@@ -18,9 +18,9 @@ from psyche_p2p.consensus import (
 )
 from psyche_p2p.consensus.run import RunApplication, make_ejection
 from psyche_p2p.coordinator import State
+from psyche_p2p.coordinator.heard import Heard
 from psyche_p2p.ids import Height, View
 from psyche_p2p.sim.disk import Disk
-from psyche_p2p.sim.heard import Heard
 from psyche_p2p.sim.messages import Blocks, Pull
 from psyche_p2p.sim.rounds import RoundWork
 from psyche_p2p.sim.signing import Keys
@@ -91,6 +91,7 @@ class SimPeer:
             world.apply_to,
         )
         self.app.steps = {}
+        self.heard.forget_before(self.state)
         checker = SignatureChecker(world.run_id, world.notary.verify)
         memory = Memory(is_complete=disk.is_whole)
         self.core = Agreement(self.app, self.keys, checker, world.timeouts, memory)

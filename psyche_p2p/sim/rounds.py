@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from psyche_p2p.coordinator import Signed, State, compute_quorum, warm_statement
+from psyche_p2p.coordinator import Signed, State, closing_voters, compute_quorum, warm_statement
+from psyche_p2p.coordinator.heard import as_signed
 from psyche_p2p.ids import BlobHash, RoundIndex
 from psyche_p2p.sim import duties
-from psyche_p2p.sim.signing import as_signed
 from psyche_p2p.sim.trace import Mark
 from psyche_p2p.wire import Attestation, Commitment, Envelope, Join, Phase
 from psyche_p2p.wire.records import OpenRound, Slot
@@ -52,8 +52,9 @@ class RoundWork:
             self._later(WARM_UP_MS, self._say_warm, key)
         if state.phase is Phase.TRAIN:
             self._begin_rounds()
-        if state.phase is Phase.COOLDOWN and self._peer.keys.peer in state.closing_committee:
-            self._say("final", duties.make_final_attestation(state), Mark.ATTESTATION)
+        if state.phase is Phase.COOLDOWN and self._peer.keys.peer in closing_voters(state):
+            final = duties.make_final_attestation(state, self._peer.keys.peer)
+            self._say("final", final, Mark.ATTESTATION)
         self._later(REPEAT_MS, self._repeat, key)
 
     def on_statement(self, envelope: Envelope) -> None:
@@ -155,7 +156,7 @@ class RoundWork:
         if self._attested.get(opened.round, 0) >= len(held):
             return
         self._attested[opened.round] = len(held)
-        attestation = duties.make_attestation(self._peer.state, opened, held)
+        attestation = duties.make_attestation(self._peer.state, self._peer.keys.peer, opened, held)
         self._say(-1 - opened.round, attestation, Mark.ATTESTATION)
 
     def _is_witness(self, round_index: RoundIndex) -> bool:
@@ -168,7 +169,8 @@ class RoundWork:
         me, account = self._peer.keys.peer, state.find_account(self._peer.keys.peer)
         is_waiting = any(one.peer == me for one in state.applicants)
         if account is not None and not is_waiting and not account.is_banned:
-            self._say("join", duties.make_join(account.nonce + 1), Mark.STATEMENT)
+            tier = self._peer.world.schedule.tier_of(self._peer.index)
+            self._say("join", duties.make_join(account.nonce + 1, tier), Mark.STATEMENT)
 
     def _say_warm(self, key: tuple[Any, ...]) -> None:
         state = self._peer.state

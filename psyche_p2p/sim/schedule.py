@@ -25,6 +25,7 @@ class Lie(Enum):
     EQUIVOCATING_TRAINER = "equivocating-trainer"
     STALE_CLOSER = "stale-closer"
     SEED_BORROWER = "seed-borrower"
+    FALSE_PARAMETERS = "false-parameters"
 
 
 class FaultKind(Enum):
@@ -63,6 +64,8 @@ class Schedule:
     liars: tuple[tuple[int, tuple[Lie, ...]], ...] = ()
     faults: tuple[Fault, ...] = ()
     clock_skews_ms: tuple[int, ...] = ()
+    tiers: tuple[int | None, ...] = ()
+    """What each peer trains; None for one that only witnesses, 0 for those not named."""
     has_real_signatures: bool = False
 
     @property
@@ -72,12 +75,18 @@ class Schedule:
     def skew_ms(self, peer: int) -> int:
         return self.clock_skews_ms[peer] if peer < len(self.clock_skews_ms) else 0
 
+    def tier_of(self, peer: int) -> int | None:
+        return self.tiers[peer] if peer < len(self.tiers) else 0
+
     @property
     def faults_end_ms(self) -> int:
         return max((fault.at_ms + fault.duration_ms for fault in self.faults), default=0)
 
 
 FAULTY_SPAN_MS = 20_000
+_UNIFORM_SHARE = 0.3
+_FALSE_SHARE = 0.5
+_TIERS: tuple[int | None, ...] = (0, 0, 1, 1, 2, None)
 
 
 def random_schedule(
@@ -85,19 +94,22 @@ def random_schedule(
 ) -> Schedule:
     """A schedule drawn from a seed: any size up to 13, as many liars as its size tolerates."""
     rng = random.Random(f"schedule {seed}")
+    apart = random.Random(f"tiers {seed}")  # so that a seed keeps its faults and its other lies
     count = peers if peers is not None else rng.randint(1, 13)
     most = tolerated_liars(count)
     liar_count = min(liars, count) if liars is not None else rng.randint(0, most)
     chosen = rng.sample(range(count), liar_count)
+    others = [index for index in range(count) if index not in chosen]
     return Schedule(
         seed=seed,
         peers=count,
         rounds=rounds,
         links=_random_links(rng),
-        liars=tuple((index, _random_lies(rng)) for index in sorted(chosen)),
+        liars=tuple((index, _random_lies(rng, apart)) for index in sorted(chosen)),
         faults=_random_faults(rng, count, frozenset(chosen)),
         clock_skews_ms=tuple(rng.randint(-150, 150) for _ in range(count)),
         has_real_signatures=count <= 4 and rng.random() < 0.1,
+        tiers=_random_tiers(apart, count, others),
     )
 
 
@@ -111,8 +123,22 @@ def _random_links(rng: random.Random) -> LinkModel:
     )
 
 
-def _random_lies(rng: random.Random) -> tuple[Lie, ...]:
-    return tuple(sorted(rng.sample(list(Lie), rng.randint(1, 3)), key=lambda lie: lie.value))
+def _random_lies(rng: random.Random, apart: random.Random) -> tuple[Lie, ...]:
+    older = [lie for lie in list(Lie) if lie != Lie.FALSE_PARAMETERS]
+    lies: list[Lie] = rng.sample(older, rng.randint(1, 3))
+    if apart.random() < _FALSE_SHARE:
+        lies.append(Lie.FALSE_PARAMETERS)
+    return tuple(sorted(lies, key=lambda lie: lie.value))
+
+
+def _random_tiers(rng: random.Random, count: int, honest: list[int]) -> tuple[int | None, ...]:
+    """All the full model, or any mixture with an honest peer that holds the full model."""
+    if rng.random() < _UNIFORM_SHARE:
+        return ()
+    tiers = [rng.choice(_TIERS) for _ in range(count)]
+    if honest:
+        tiers[rng.choice(honest)] = 0
+    return tuple(tiers)
 
 
 def _random_faults(rng: random.Random, count: int, liars: frozenset[int]) -> tuple[Fault, ...]:

@@ -19,6 +19,9 @@ def describe(schedule: Schedule) -> str:
     """What is left of a schedule, for people."""
     lines = [f"{schedule.peers} peers, {schedule.rounds} rounds, seed {schedule.seed}"]
     lines.append(str(schedule.links))
+    if schedule.tiers:
+        tiers = ("none" if tier is None else str(tier) for tier in schedule.tiers)
+        lines.append(f"tiers: {', '.join(tiers)}")
     lines += [
         f"peer {index} lies: {', '.join(lie.value for lie in lies)}"
         for index, lies in schedule.liars

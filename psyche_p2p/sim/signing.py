@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from psyche_p2p.consensus import IdentitySigner
-from psyche_p2p.coordinator import Signed
 from psyche_p2p.errors import WireError
 from psyche_p2p.hashing import hash_bytes
 from psyche_p2p.identity import Identity
@@ -128,8 +127,3 @@ class Notary:
 def make_identity(index: int) -> Identity:
     """The identity of the peer with this number."""
     return Identity.from_seed(index.to_bytes(32, "big"))
-
-
-def as_signed(envelope: Envelope) -> Signed:
-    """What an envelope says, as the coordinator keeps it."""
-    return Signed(envelope.sender, envelope.message, envelope.signature)

@@ -28,7 +28,7 @@ from psyche_p2p.sim.peer import SimPeer
 from psyche_p2p.sim.schedule import Fault, FaultKind, Schedule
 from psyche_p2p.sim.signing import CountedKeys, Keys, Notary, RealKeys, make_identity
 from psyche_p2p.sim.trace import Mark, Trace
-from psyche_p2p.wire import Block, Commitment, DecidedBlock, Phase
+from psyche_p2p.wire import Block, Commitment, DecidedBlock, Join, Phase
 from psyche_p2p.wire.commands import Admit, Genesis
 from psyche_p2p.wire.records import OpenRound, Slot
 
@@ -201,7 +201,8 @@ class World:
             one.peer for index, one in enumerate(keys) if index not in schedule.liar_indices
         )
         self.monitor = Monitor(self.run_id, self.notary.verify, honest)
-        self.genesis = make_genesis_state(self.config, keys, self.notary)
+        joins = [duties.make_join(1, schedule.tier_of(index)) for index in range(schedule.peers)]
+        self.genesis = make_genesis_state(self.config, keys, joins, self.notary)
         lies = dict(schedule.liars)
         for index, one in enumerate(keys):
             disk = Disk(self.genesis)
@@ -266,21 +267,26 @@ def make_config(schedule: Schedule) -> RunConfig:
             "num_attention_heads": 4,
             "num_key_value_heads": 4,
             "max_seq_len": 128,
+            "max_tier": duties.MAX_TIER,
         },
         "data": {"sequence_length": 128},
     }
     return check_run_config(values, "simulation")
 
 
-def make_genesis_state(config: RunConfig, keys: list[Keys], notary: Notary) -> State:
+def make_genesis_state(
+    config: RunConfig, keys: list[Keys], joins: list[Join], notary: Notary
+) -> State:
     """The state that all peers founded together."""
-    join = duties.make_join(nonce=1)
-    founders = [Admit(one.peer, join, one.seal(join).signature) for one in keys]
+    founders = [
+        Admit(one.peer, join, one.seal(join).signature)
+        for one, join in zip(keys, joins, strict=True)
+    ]
     genesis = Genesis(
         run_id=run_id(config),
         time_ms=START_MS,
         schema_hash=duties.SCHEMA,
-        param_root=duties.INITIAL_ROOT,
+        param_roots=duties.stub_param_roots(0),
         data_manifest=BlobHash(hash_bytes(b"data")),
         founders=tuple(sorted(founders, key=lambda one: one.peer)),
     )

@@ -13,7 +13,16 @@ import sys
 import time
 
 from psyche_p2p.errors import LocalError, PsycheError
-from psyche_p2p.train.messages import Apply, Evaluate, Failed, Save, Setup, Train
+from psyche_p2p.train.messages import (
+    Apply,
+    Evaluate,
+    Failed,
+    Load,
+    Save,
+    Setup,
+    Snapshot,
+    Train,
+)
 from psyche_p2p.train.pipe import MessagePipe
 from psyche_p2p.train.trainer import Trainer
 from psyche_p2p.train.workshop import open_workshop
@@ -61,6 +70,10 @@ def _carry_out(trainer: Trainer, command: object) -> object:
                 return trainer.evaluate(command)
             case Save():
                 return trainer.save(command)
+            case Snapshot():
+                return trainer.snapshot(command)
+            case Load():
+                return trainer.load(command)
             case _:
                 raise LocalError(f"{type(command).__name__} is not a command here")
     except PsycheError as error:

@@ -67,6 +67,24 @@ class Save:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Put the parameters, cut to a tier, into the store: what a newcomer or a restart begins with.
+
+    The same parameters are the same blob on every peer.
+    """
+
+    param_round: int
+    tier: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Take the parameters of a blob in the store, which is of this trainer's tier."""
+
+    blob: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """The trainer has its model and data."""
 
@@ -128,6 +146,25 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshotted:
+    """The parameters are in the store."""
+
+    param_round: int
+    tier: int
+    blob: str
+    size_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The parameters were taken from a blob; `roots` as in Applied."""
+
+    param_round: int
+    roots: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something the operator should know; training goes on."""
 
@@ -144,5 +181,16 @@ class Failed:
     exit_code: int
 
 
-Command: TypeAlias = Setup | Train | Apply | Evaluate | Save
-Event: TypeAlias = Ready | Progress | Trained | Applied | Evaluated | Saved | Warned | Failed
+Command: TypeAlias = Setup | Train | Apply | Evaluate | Save | Snapshot | Load
+Event: TypeAlias = (
+    Ready
+    | Progress
+    | Trained
+    | Applied
+    | Evaluated
+    | Saved
+    | Snapshotted
+    | Loaded
+    | Warned
+    | Failed
+)

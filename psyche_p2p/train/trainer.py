@@ -30,14 +30,19 @@ from psyche_p2p.train.messages import (
     Apply,
     Evaluate,
     Evaluated,
+    Load,
+    Loaded,
     Progress,
     Ready,
     Save,
     Saved,
+    Snapshot,
+    Snapshotted,
     Train,
     Trained,
     Warned,
 )
+from psyche_p2p.train.parameters import seal_parameters, take_parameters
 from psyche_p2p.train.workshop import Workshop
 
 Emit = Callable[[object], None]
@@ -123,6 +128,25 @@ class Trainer:
             options,
         )
         return Saved(command.folder, self._roots()[-1])
+
+    def snapshot(self, command: Snapshot) -> Snapshotted:
+        """Put the parameters at a tier into the store; the same bytes on every peer."""
+        began = time.monotonic()
+        sealed = seal_parameters(self._shop, RoundIndex(command.param_round), Tier(command.tier))
+        blob = self._shop.store.add(sealed)
+        return Snapshotted(
+            param_round=command.param_round,
+            tier=command.tier,
+            blob=blob.hex(),
+            size_bytes=sealed.manifest.size_bytes,
+            seconds=time.monotonic() - began,
+        )
+
+    def load(self, command: Load) -> Loaded:
+        """Take the parameters of a blob; what the optimizer remembers of earlier rounds stays."""
+        blob = BlobHash(bytes.fromhex(command.blob))
+        param_round = take_parameters(self._shop, blob)
+        return Loaded(param_round, self._roots())
 
     def _run_batch(self, command: Train, batch: BatchInterval) -> tuple[float, int]:
         """Give the optimizer the batch's gradients, in as many steps as it wants."""

@@ -32,6 +32,7 @@ from psyche_p2p.wire.messages import (
     Proposal,
     Role,
     RoundDigest,
+    RunListing,
     Section,
     Status,
     StoredStatement,
@@ -88,4 +89,5 @@ __all__ = [
     "ChunkManifest",
     "AntiEntropyDigest",
     "RoundDigest",
+    "RunListing",
 ]

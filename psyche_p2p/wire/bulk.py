@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from psyche_p2p.ids import BlobHash, EpochIndex, Height
+from psyche_p2p.ids import BlobHash, EpochIndex, Height, RoundIndex, RunId, Tier
 
 
 class Topic(IntEnum):
@@ -93,3 +93,32 @@ class PushReply:
 
     accepted: int
     ignored: int
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeRequest:
+    """What is the run of this id? With a tier, parameters of it are needed."""
+
+    run_id: RunId
+    tier: Tier | None
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterOffer:
+    """A blob that holds the model at a tier as it was after a round."""
+
+    tier: Tier
+    param_round: RoundIndex
+    blob_hash: BlobHash
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunDescription:
+    """What a peer says of its run: `config` is canonical, `genesis` and `founding` are encoded."""
+
+    config: bytes
+    genesis: bytes | None
+    founding: bytes | None
+    height: Height
+    offers: tuple[ParameterOffer, ...]

@@ -62,7 +62,7 @@ class Genesis:
     run_id: RunId
     time_ms: int
     schema_hash: SchemaHash
-    param_root: ParamRoot
+    param_roots: tuple[ParamRoot, ...]
     data_manifest: BlobHash
     founders: tuple[Admit, ...]
 
@@ -127,7 +127,7 @@ class Witnessing:
     witness: int
     held: bytes
     param_round: RoundIndex
-    param_root: ParamRoot
+    param_roots: tuple[ParamRoot, ...]
     signature: Signature
 
 
@@ -144,10 +144,10 @@ class CloseRound:
 
 @dataclass(frozen=True, slots=True)
 class CloseEpoch:
-    """End the cooldown with the parameters that a quorum reached."""
+    """End the cooldown with the parameters that at each tier a quorum reached."""
 
     epoch: EpochIndex
-    param_root: ParamRoot
+    param_roots: tuple[ParamRoot, ...]
     signatures: tuple[PeerSignature, ...]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
@@ -33,6 +33,7 @@ _FIXED_LENGTHS: dict[Any, int] = {
     ids.SchemaHash: DIGEST_BYTES,
     ids.Signature: ids.SIGNATURE_BYTES,
 }
+_MAX_COUNTS: dict[Any, int] = {ids.ParamRoot: ids.MAX_TIER + 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class _Field:
     def __init__(self, name: str, hint: Any, descriptor: FieldDescriptor) -> None:
         self.name = name
         item, self._is_repeated, self._is_optional = _unwrap(hint)
+        self._max_count = _MAX_COUNTS.get(item)
         self._is_message = descriptor.message_type is not None
         self._needs_presence = self._is_optional or (self._is_message and not self._is_repeated)
         self._converter = (
@@ -99,6 +101,7 @@ class _Field:
     def _write_present(self, value: Any, proto: Message) -> None:
         to_proto = self._converter.to_proto
         if self._is_repeated:
+            self._require_few(value)
             getattr(proto, self.name).extend([to_proto(item) for item in value])
         elif self._is_message:
             getattr(proto, self.name).CopyFrom(to_proto(value))
@@ -113,10 +116,15 @@ class _Field:
         value = getattr(proto, self.name)
         try:
             if self._is_repeated:
+                self._require_few(value)
                 return tuple(self._converter.from_proto(item) for item in value)
             return self._converter.from_proto(value)
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
+
+    def _require_few(self, values: Sized) -> None:
+        if self._max_count is not None and len(values) > self._max_count:
+            raise ValueError(f"needs at most {self._max_count} values")
 
 
 def _unwrap(hint: Any) -> tuple[Any, bool, bool]:

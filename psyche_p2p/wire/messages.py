@@ -95,13 +95,15 @@ class Attestation:
     """A witness's word for what it holds, and for the parameters it reached.
 
     `blobs` stand by rising batch, then by hash: only that order can be counted in a block.
+    `param_roots` go from the smallest tier's to that of the witness's own tier, the order in which
+    each contains the one before; a witness without a model names none.
     """
 
     epoch: EpochIndex
     round: RoundIndex
     blobs: tuple[AttestedBlob, ...]
     param_round: RoundIndex
-    param_root: ParamRoot
+    param_roots: tuple[ParamRoot, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,15 @@ class PeerRecord:
     bulk_addresses: tuple[str, ...]
     certificate: bytes
     certificate_signature: Signature
+    joiner_addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunListing:
+    """Which run a peer is in, for those who look for one by name."""
+
+    run_id: RunId
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ class StateRecord:
     head_since_ms: int
     usual_round_ms: int
     param_round: RoundIndex
-    param_root: ParamRoot
+    param_roots: tuple[ParamRoot, ...]
     closing_committee: tuple[PeerId, ...]
     points_issued: int
     points_forfeited: int

@@ -39,7 +39,7 @@ def close(world: World, **changes: Any) -> CloseRound:
 
 def holding(world: World, witness: PeerId, commitments: Sequence[Signed]) -> Signed:
     held = [(one.sender, one.message) for one in commitments]
-    return world.say(witness, world.attestation(head(world), held))
+    return world.say(witness, world.attestation(head(world), held, witness))
 
 
 def commitments_of(world: World) -> list[Signed]:

@@ -104,7 +104,7 @@ def test_the_agreed_parameters_are_in_the_state() -> None:
     world = in_training(rounds=3)
     assert world.state.param_round == 2
     opened, said = head(world), world.heard()
-    lone = [replace(said.attestations[0].message, param_root=ParamRoot(b"\xff" * 32))]
+    lone = [replace(said.attestations[0].message, param_roots=(ParamRoot(b"\xff" * 32),) * 3)]
     attestations = (
         world.say(said.attestations[0].sender, lone[0]),
         *said.attestations[1:],
@@ -113,7 +113,7 @@ def test_the_agreed_parameters_are_in_the_state() -> None:
     world.wait(1)
     world.decide(make_close_round(world.state, opened, pool))
     assert world.state.param_round == 3
-    assert world.state.param_root == said.attestations[1].message.param_root
+    assert world.state.param_roots == said.attestations[1].message.param_roots
 
 
 def test_contributions_and_witnesses_are_checked_one_by_one() -> None:
@@ -139,6 +139,10 @@ def test_contributions_and_witnesses_are_checked_one_by_one() -> None:
             "rounds that are not settled",
         ),
         ({"witnessings": (replace(witness, witness=1),)}, "did not sign this Attestation"),
+        (
+            {"witnessings": (replace(witness, param_roots=witness.param_roots[1:]),)},
+            "2 param roots of .*, its tier has 3",
+        ),
     ]
     for changes, reason in faults:
         with pytest.raises(Rejected, match=reason):

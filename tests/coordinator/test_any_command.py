@@ -110,7 +110,7 @@ class AnyCommandInAnyPhase(RuleBasedStateMachine):
         about = EpochIndex(epoch)
         self.offer(OpenEpoch(about))
         self.offer(BeginTraining(about, (), ()))
-        self.offer(CloseEpoch(about, ParamRoot(bytes(32)), ()))
+        self.offer(CloseEpoch(about, (ParamRoot(bytes(32)),) * 3, ()))
 
     @precondition(lambda self: self.world.state.head_round is not None)
     @rule()

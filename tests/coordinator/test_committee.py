@@ -46,17 +46,26 @@ def test_quorums_meet_in_an_honest_member_and_liars_cannot_block(size: int) -> N
 
 @given(st.integers(1, 60), seeds, st.data())
 def test_a_leaver_changes_at_most_one_seat(count: int, seed: bytes, data: st.DataObject) -> None:
-    members = [new_member(identity(index).peer_id, make_join()) for index in range(1, count + 1)]
+    roles = st.sampled_from([(Role.TRAINER,), (Role.WITNESS,), (Role.TRAINER, Role.WITNESS)])
+    members = [
+        new_member(
+            identity(index).peer_id,
+            make_join(data.draw(roles), tier=data.draw(st.integers(0, 2))),
+        )
+        for index in range(1, count + 1)
+    ]
     leaver = data.draw(st.sampled_from(members))
     before = select_committee(RULES, members, seed)
     after = select_committee(RULES, [one for one in members if one is not leaver], seed)
     stayed = [peer for peer in before if peer != leaver.peer]
-    assert list(after[: len(stayed)]) == stayed
+    assert [peer for peer in after if peer in stayed] == stayed
     assert len(after) <= len(stayed) + 1
 
 
 @given(st.integers(1, 60), st.integers(1, 60), seeds)
-def test_the_witness_role_comes_first(witnesses: int, others: int, seed: bytes) -> None:
+def test_the_witness_role_comes_first_but_for_the_seats_kept_for_trainers(
+    witnesses: int, others: int, seed: bytes
+) -> None:
     members = [
         new_member(
             identity(index).peer_id,
@@ -67,7 +76,32 @@ def test_the_witness_role_comes_first(witnesses: int, others: int, seed: bytes) 
     committee = set(select_committee(RULES, members, seed))
     assert len(committee) == min(MAX_COMMITTEE, witnesses + others)
     chosen = sum(one.peer in committee for one in members[:witnesses])
-    assert chosen == min(MAX_COMMITTEE, witnesses)
+    kept = min(others, tolerated_liars(MAX_COMMITTEE))
+    assert chosen == min(MAX_COMMITTEE - kept, witnesses)
+
+
+@given(st.lists(st.sampled_from([0, 1, 2, None]), min_size=1, max_size=40), seeds)
+@pytest.mark.parametrize("size", [1, 2, 4, 7])
+def test_a_small_committee_knows_every_tier_that_a_member_holds(
+    size: int, tiers: list[int | None], seed: bytes
+) -> None:
+    """The lowest tiers have seats, as many as may lie, and at least one."""
+    rules = replace(RULES, witness_nodes=size)
+    members = [
+        new_member(
+            identity(index).peer_id,
+            make_join((Role.WITNESS,)) if tier is None else make_join(tier=tier),
+        )
+        for index, tier in enumerate(tiers, start=1)
+    ]
+    committee = select_committee(rules, members, seed)
+    assert len(committee) == min(size, len(members))
+    trained = sorted(tier for tier in tiers if tier is not None)
+    seated = sorted(
+        one.join.tier for one in members if one.peer in committee and Role.TRAINER in one.join.roles
+    )
+    kept = max(1, tolerated_liars(size))
+    assert seated[:kept] == trained[:kept]
 
 
 def test_seats_and_proposals_are_shared_evenly_over_many_seeds() -> None:

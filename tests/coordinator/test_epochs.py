@@ -22,7 +22,7 @@ from psyche_p2p.wire.commands import (
     Release,
 )
 from psyche_p2p.wire.messages import OwnerAction, OwnerOrder
-from tests.coordinator.world import World, admit, identity, make_config, make_join, param_root
+from tests.coordinator.world import World, admit, identity, make_config, make_join, param_roots
 
 OWNER = identity(60)
 
@@ -174,12 +174,12 @@ def test_the_cooldown_lasts_and_needs_a_quorum_for_one_root() -> None:
     world.run_until(Phase.TRAIN)
     world.wait(61)
     world.run_until(Phase.COOLDOWN)
-    epoch, root = world.state.epoch, world.heard().attestations[0].message.param_root
+    epoch, roots = world.state.epoch, world.heard().attestations[0].message.param_roots
     with pytest.raises(Rejected, match="too early"):
-        world.decide(CloseEpoch(epoch, root, ()))
+        world.decide(CloseEpoch(epoch, roots, ()))
     world.wait(5)
     with pytest.raises(Rejected, match="0 of 3 witnesses"):
-        world.decide(CloseEpoch(epoch, root, ()))
+        world.decide(CloseEpoch(epoch, roots, ()))
     world.dead.update(one.peer for one in world.state.active_members[:2])
     assert not world.step()
     world.dead.clear()
@@ -195,15 +195,15 @@ def test_parameters_need_a_quorum_even_if_the_closing_committee_is_gone() -> Non
     first = world.state.closing_committee[0]
     world.state = replace(world.state, closing_committee=(first,))
     leave(world, first)
-    command = CloseEpoch(world.state.epoch, param_root(9), ())
+    command = CloseEpoch(world.state.epoch, param_roots(9), ())
     with pytest.raises(Rejected, match="0 of 3 witnesses"):
         world.decide(command)
-    final = final_attestation(world.state, param_root(1))
+    final = final_attestation(world.state, param_roots(1))
     said = [world.say(member.peer, final) for member in world.state.active_members]
     world.pool = replace(world.pool, attestations=tuple(said))
     assert world.step()
     assert world.state.phase is Phase.FINISHED
-    assert world.state.param_root == param_root(1)
+    assert world.state.param_roots == param_roots(1)
 
 
 def test_a_run_of_an_authority_alone_begins_when_trainers_come() -> None:

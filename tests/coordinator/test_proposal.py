@@ -15,7 +15,7 @@ from psyche_p2p.coordinator.admission import (
 )
 from psyche_p2p.coordinator.committee import MAX_COMMITTEE
 from psyche_p2p.coordinator.pool import MAX_CONTRIBUTIONS
-from psyche_p2p.ids import BlobHash, EpochIndex, ParamRoot, RoundIndex, Signature
+from psyche_p2p.ids import MAX_TIER, BlobHash, EpochIndex, ParamRoot, RoundIndex, Signature
 from psyche_p2p.wire import Block, Capabilities, Phase, Withdraw, max_encoded_bytes
 from psyche_p2p.wire.commands import (
     Admit,
@@ -33,6 +33,7 @@ HEADER_BYTES = 400
 
 
 def test_the_largest_close_fits_into_a_block_beside_everything_else() -> None:
+    roots = (ParamRoot(bytes(32)),) * (MAX_TIER + 1)
     digest, signature = BlobHash(bytes(32)), Signature(bytes(64))
     contributions = tuple(
         Contribution(index, digest, HUGE, digest, HUGE, signature)
@@ -40,7 +41,7 @@ def test_the_largest_close_fits_into_a_block_beside_everything_else() -> None:
     )
     held = encode_held(range(MAX_CONTRIBUTIONS), MAX_CONTRIBUTIONS)
     witnessings = tuple(
-        Witnessing(index, held, RoundIndex(HUGE), ParamRoot(bytes(32)), signature)
+        Witnessing(index, held, RoundIndex(HUGE), roots, signature)
         for index in range(MAX_COMMITTEE)
     )
     command = CloseRound(EpochIndex(HUGE), RoundIndex(HUGE), contributions, witnessings, 2**32 - 1)

@@ -35,7 +35,7 @@ from tests.coordinator.world import (
     make_commitment,
     make_config,
     make_join,
-    param_root,
+    param_roots,
 )
 
 
@@ -72,7 +72,7 @@ def test_weakness_2_a_witness_names_exactly_what_it_holds() -> None:
     opened = world.state.head_round
     assert opened is not None
     partial = [(one.sender, one.message) for one in heard.commitments[:2]]
-    modest = world.say(opened.committee[0], world.attestation(opened, partial))
+    modest = world.say(opened.committee[0], world.attestation(opened, partial, opened.committee[0]))
     pool = replace(heard, attestations=(modest, *heard.attestations[1:]))
     command = close(world, pool)
     assert command.witnessings[0].held == b"\x03"
@@ -99,7 +99,7 @@ def test_weakness_3_the_order_of_arrival_decides_nothing(seed: int) -> None:
     other = replace(pool, commitments=tuple(shuffled[0]), attestations=tuple(shuffled[1]))
     assert close(world, pool) == close(world, other)
     world.step()
-    assert (world.state.param_round, world.state.param_root) == (1, param_root(1))
+    assert (world.state.param_round, world.state.param_roots) == (1, param_roots(1))
 
 
 @pytest.mark.parametrize("depth", [0, 1])
@@ -121,12 +121,12 @@ def test_weakness_5_the_last_rounds_are_settled_and_no_sample_is_wasted(depth: i
 def test_weakness_6_newcomers_check_parameters_against_the_log() -> None:
     """The root comes from a quorum of witnesses, not from the peer that serves the parameters."""
     world = training(settled=3)
-    lie = replace(world.heard().attestations[0].message, param_root=param_root(99))
+    lie = replace(world.heard().attestations[0].message, param_roots=param_roots(99))
     liar = world.heard().attestations[0].sender
     pool = world.heard()
     pool = replace(pool, attestations=(world.say(liar, lie), *pool.attestations[1:]))
     world.decide(close(world, pool))
-    assert world.state.param_root == param_root(3)
+    assert world.state.param_roots == param_roots(3)
 
 
 def test_weakness_7_warm_reports_are_checked_for_membership() -> None:

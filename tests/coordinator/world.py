@@ -20,6 +20,7 @@ from psyche_p2p.coordinator import (
     State,
     apply,
     build_block,
+    closing_voters,
     decode_command,
     due_commands,
     final_attestation,
@@ -125,15 +126,17 @@ def make_genesis(config: RunConfig, joins: dict[int, Join]) -> Genesis:
         run_id=run_id(config),
         time_ms=START_MS,
         schema_hash=SCHEMA,
-        param_root=ParamRoot(hash_bytes(b"initial")),
+        param_roots=param_roots(0, config.model.max_tier + 1),
         data_manifest=BlobHash(hash_bytes(b"data")),
         founders=tuple(sorted(founders, key=lambda founder: founder.peer)),
     )
 
 
-def param_root(rounds: int) -> ParamRoot:
-    """The parameters that every honest peer reaches after so many rounds."""
-    return ParamRoot(hash_bytes(b"initial" if rounds == 0 else b"params %d" % rounds))
+def param_roots(rounds: int, count: int = 3) -> tuple[ParamRoot, ...]:
+    """What every honest peer reaches after so many rounds, as far as it holds the model."""
+    return tuple(
+        ParamRoot(hash_bytes(b"params %d at place %d" % (rounds, place))) for place in range(count)
+    )
 
 
 def make_commitment(state: State, opened: OpenRound, slot: Slot, salt: bytes = b"") -> Commitment:
@@ -249,25 +252,30 @@ class World:
     def _attestations(self) -> tuple[Signed, ...]:
         opened = self.state.head_round
         if opened is None:
-            final = final_attestation(self.state, param_root(self.state.closed_count))
-            peers = self._alive(self.state.closing_committee)
-            return tuple(self.say(peer, final) for peer in peers)
+            return tuple(
+                self.say(peer, final_attestation(self.state, self.roots_of(peer)))
+                for peer in self._alive(closing_voters(self.state))
+            )
         held = [(one.sender, one.message) for one in self._commitments()]
         return tuple(
-            self.say(peer, self.attestation(opened, held)) for peer in self._alive(opened.committee)
+            self.say(peer, self.attestation(opened, held, peer))
+            for peer in self._alive(opened.committee)
         )
 
+    def roots_of(self, peer: PeerId) -> tuple[ParamRoot, ...]:
+        """What an honest member has computed of the parameters."""
+        return param_roots(self.state.closed_count, self.state.root_count_of(peer))
+
     def attestation(
-        self, opened: OpenRound, held: Iterable[tuple[PeerId, Commitment]]
+        self, opened: OpenRound, held: Iterable[tuple[PeerId, Commitment]], witness: PeerId
     ) -> Attestation:
         """What an honest witness says who holds these blobs."""
-        reached = self.state.closed_count
         return Attestation(
             epoch=self.state.epoch,
             round=opened.round,
             blobs=order_blobs(
                 AttestedBlob(one.batch, trainer, one.blob_hash) for trainer, one in held
             ),
-            param_round=RoundIndex(reached),
-            param_root=param_root(reached),
+            param_round=RoundIndex(self.state.closed_count),
+            param_roots=self.roots_of(witness),
         )

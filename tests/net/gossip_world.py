@@ -51,8 +51,8 @@ def make_statement(author: Identity, index: int) -> bytes:
             commitment = Commitment(epoch, round_index, batch, mark, 1000, mark, 100)
             return seal(commitment, RUN, author)
         case 1:
-            root = ParamRoot(mark)
-            return seal(Attestation(epoch, round_index, (), round_index, root), RUN, author)
+            roots = (ParamRoot(mark),)
+            return seal(Attestation(epoch, round_index, (), round_index, roots), RUN, author)
         case _:
             vote = Vote(Height(10), View(index), VoteStep.PREVOTE, BlockHash(mark))
             return seal(vote, RUN, author)

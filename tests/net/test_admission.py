@@ -238,6 +238,8 @@ def test_a_joiner_reaches_the_parameters_and_nothing_of_the_members(tmp_path: Pa
                 await client.manifest(contact, private)
             with pytest.raises(NotHeld):
                 _ = [chunk async for chunk in client.fetch(contact, private, [0])]
+            seen = await client.have(contact, [public, private])
+            assert [holding.chunk_count for holding in seen] == [2, 0]
             await require_no_member_methods(contact)
             with pytest.raises(Unreachable):  # the members' port asks for a certificate
                 await client.manifest(host.contact(), public)
@@ -250,7 +252,7 @@ async def require_no_member_methods(contact: Contact) -> None:
     credentials = grpc.ssl_channel_credentials(SERVER.pinned.pem)
     paths = [
         *(f"/{MEMBER_SERVICE}/{name}" for name in ("Have", "Fetch", "Pull", "Push", "Compare")),
-        *(f"/{JOINER_SERVICE}/{name}" for name in ("Have", "Pull", "Push", "Compare")),
+        *(f"/{JOINER_SERVICE}/{name}" for name in ("Pull", "Push", "Compare")),
         f"/{JOINER_SERVICE}/../{MEMBER_SERVICE}/Have",
     ]
     async with grpc.aio.secure_channel(contact.address, credentials, options) as channel:

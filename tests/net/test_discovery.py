@@ -253,6 +253,20 @@ def test_an_identity_in_use_is_one_line_and_an_old_record_is_no_obstacle() -> No
     run(test())
 
 
+def test_a_run_is_found_by_its_name_and_the_most_populous_comes_first() -> None:
+    async def test() -> None:
+        async with swarm("a", "b", "c") as peers:
+            for index, (daemon, discovery) in enumerate(peers):
+                run_id, name = (RUN, "ours") if index < 2 else (RunId(bytes([7] * 32)), "theirs")
+                addresses = [str(address) for address in daemon.listen]
+                await discovery.announce(run_id, record(addresses), 60, name)
+            found = await peers[2][1].find_runs()
+        assert [(run.name, run.peers) for run in found] == [("ours", 2), ("theirs", 1)]
+        assert found[0].run_id == RUN
+
+    run(test())
+
+
 def test_a_stranger_cannot_write_under_anothers_name_nor_without_one() -> None:
     async def test() -> None:
         async with swarm("seed", "alice", "eve") as (_, (alice, at_alice), (_, at_eve)):

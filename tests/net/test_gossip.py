@@ -120,7 +120,7 @@ def test_an_envelope_of_the_greatest_size_arrives() -> None:
                 round=1,  # type: ignore[arg-type]
                 blobs=(blob,) * 860,
                 param_round=1,  # type: ignore[arg-type]
-                param_root=bytes(32),  # type: ignore[arg-type]
+                param_roots=(),
             )
             sent = await alice.publish(attestation)
             assert len(sent.raw) > 63_000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -127,14 +126,3 @@ def test_missing_headers_are_named_with_the_command_that_installs_them(
 ) -> None:
     monkeypatch.setattr(_environment, "_OBSERVER_NEEDS", "#include <no/such/header.h>\n")
     assert "libgmp-dev python3-dev" in _environment._missing_for_observer()
-
-
-def test_localnet_says_what_it_would_start() -> None:
-    command = [sys.executable, str(TOOLS / "_localnet.py"), "--tiers", "0,2"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "peers: 2, at tiers 0, 2" in result.stdout
-    assert result.returncode != 0
-    wrong = subprocess.run([*command[:-1], "0,9"], capture_output=True, text=True, check=False)
-    assert wrong.stderr == (
-        "error: --tiers 0,9: tier 9 is not allowed; this run's model.max_tier is 2\n"
-    )

@@ -22,11 +22,14 @@ from psyche_p2p.ids import (
     BlockHash,
     EpochIndex,
     Height,
+    ParamRoot,
     RoundIndex,
     RunId,
+    Tier,
     View,
 )
 from psyche_p2p.keyfile import encode_key
+from psyche_p2p.wire import bulk
 
 FILE = Path(__file__).parent / "vectors.json"
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -41,6 +44,7 @@ def vectors() -> dict[str, Any]:
         "hashes": _hashes(),
         "envelopes": [_envelope(identities[0], message) for message in _messages()],
         "certificates": [_certificate(identity) for identity in identities],
+        "descriptions": _descriptions(identities[0]),
         "run_ids": {path.stem: _run(path) for path in sorted(CONFIGS.glob("*.toml"))},
     }
 
@@ -75,6 +79,13 @@ def _messages() -> list[Any]:
             payload_hash=BlobHash(b"\x44" * 32),
             tokens_per_s=1_700,
         ),
+        wire.Attestation(
+            epoch=EpochIndex(1),
+            round=RoundIndex(300),
+            blobs=(),
+            param_round=RoundIndex(299),
+            param_roots=(ParamRoot(b"\x55" * 32), ParamRoot(b"\x66" * 32)),
+        ),
         wire.Vote(Height(9), View(0), wire.VoteStep.PRECOMMIT, block_hash),
         wire.Vote(Height(9), View(1), wire.VoteStep.PREVOTE, None),
         wire.Withdraw(EpochIndex(2), "going home"),
@@ -105,6 +116,26 @@ def _certificate(identity: Identity) -> dict[str, Any]:
         "fingerprint": made.fingerprint.hex(),
         "context": FINGERPRINT_CONTEXT,
         "signature": made.signature.hex(),
+    }
+
+
+def _descriptions(identity: Identity) -> dict[str, Any]:
+    """Of a run that has not begun, and of one with a genesis and two offers."""
+    config = canonical_bytes(load_run_config(CONFIGS / "nano.toml"))
+    signature = identity.sign("envelope", b"not over this genesis")
+    signatures = (wire.VoteSignature(identity.peer_id, signature),)
+    founding = wire.Certificate(Height(0), View(0), BlockHash(b"\x22" * 32), signatures)
+    offers = tuple(
+        bulk.ParameterOffer(Tier(tier), RoundIndex(300), BlobHash(bytes([tier]) * 32), 4096)
+        for tier in (0, 2)
+    )
+    begun = bulk.RunDescription(config, b"genesis", wire.encode(founding), Height(9), offers)
+    return {
+        "ask": wire.encode(bulk.DescribeRequest(RUN, None)).hex(),
+        "ask_for_tier_0": wire.encode(bulk.DescribeRequest(RUN, Tier(0))).hex(),
+        "not_begun": wire.encode(bulk.RunDescription(config, None, None, Height(0), ())).hex(),
+        "founding": wire.encode(founding).hex(),
+        "begun_genesis_is_ascii_genesis": wire.encode(begun).hex(),
     }
 
 

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14psyche/v1/bulk.proto\x12\tpsyche.v1\" \n\x0b\x42lobRequest\x12\x11\n\tblob_hash\x18\x01 \x01(\x0c\"\"\n\x0bHaveRequest\x12\x13\n\x0b\x62lob_hashes\x18\x01 \x03(\x0c\".\n\x07Holding\x12\x13\n\x0b\x63hunk_count\x18\x01 \x01(\r\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\x0c\"1\n\tHaveReply\x12$\n\x08holdings\x18\x01 \x03(\x0b\x32\x12.psyche.v1.Holding\"*\n\nChunkRange\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"H\n\x0c\x43hunkRequest\x12\x11\n\tblob_hash\x18\x01 \x01(\x0c\x12%\n\x06ranges\x18\x02 \x03(\x0b\x32\x15.psyche.v1.ChunkRange\"1\n\nLogRequest\x12\x14\n\x0c\x66irst_height\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"Z\n\x0cStatementSet\x12\x1f\n\x05topic\x18\x01 \x01(\x0e\x32\x10.psyche.v1.Topic\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x0b\n\x03ids\x18\x04 \x03(\x0c\"4\n\x0bPullRequest\x12%\n\x04sets\x18\x01 \x03(\x0b\x32\x17.psyche.v1.StatementSet\".\n\tPushReply\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\r\x12\x0f\n\x07ignored\x18\x02 \x01(\r*r\n\x05Topic\x12\x15\n\x11TOPIC_UNSPECIFIED\x10\x00\x12\x15\n\x11TOPIC_COMMITMENTS\x10\x01\x12\x16\n\x12TOPIC_ATTESTATIONS\x10\x02\x12\x12\n\x0eTOPIC_VERDICTS\x10\x03\x12\x0f\n\x0bTOPIC_VOTES\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14psyche/v1/bulk.proto\x12\tpsyche.v1\" \n\x0b\x42lobRequest\x12\x11\n\tblob_hash\x18\x01 \x01(\x0c\"\"\n\x0bHaveRequest\x12\x13\n\x0b\x62lob_hashes\x18\x01 \x03(\x0c\".\n\x07Holding\x12\x13\n\x0b\x63hunk_count\x18\x01 \x01(\r\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\x0c\"1\n\tHaveReply\x12$\n\x08holdings\x18\x01 \x03(\x0b\x32\x12.psyche.v1.Holding\"*\n\nChunkRange\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"H\n\x0c\x43hunkRequest\x12\x11\n\tblob_hash\x18\x01 \x01(\x0c\x12%\n\x06ranges\x18\x02 \x03(\x0b\x32\x15.psyche.v1.ChunkRange\"1\n\nLogRequest\x12\x14\n\x0c\x66irst_height\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"Z\n\x0cStatementSet\x12\x1f\n\x05topic\x18\x01 \x01(\x0e\x32\x10.psyche.v1.Topic\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x0b\n\x03ids\x18\x04 \x03(\x0c\"4\n\x0bPullRequest\x12%\n\x04sets\x18\x01 \x03(\x0b\x32\x17.psyche.v1.StatementSet\".\n\tPushReply\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\r\x12\x0f\n\x07ignored\x18\x02 \x01(\r\"=\n\x0f\x44\x65scribeRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12\x11\n\x04tier\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x07\n\x05_tier\"Z\n\x0eParameterOffer\x12\x0c\n\x04tier\x18\x01 \x01(\r\x12\x13\n\x0bparam_round\x18\x02 \x01(\x04\x12\x11\n\tblob_hash\x18\x03 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\"\xa1\x01\n\x0eRunDescription\x12\x0e\n\x06\x63onfig\x18\x01 \x01(\x0c\x12\x14\n\x07genesis\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x12\x15\n\x08\x66ounding\x18\x03 \x01(\x0cH\x01\x88\x01\x01\x12\x0e\n\x06height\x18\x04 \x01(\x04\x12)\n\x06offers\x18\x05 \x03(\x0b\x32\x19.psyche.v1.ParameterOfferB\n\n\x08_genesisB\x0b\n\t_founding*r\n\x05Topic\x12\x15\n\x11TOPIC_UNSPECIFIED\x10\x00\x12\x15\n\x11TOPIC_COMMITMENTS\x10\x01\x12\x16\n\x12TOPIC_ATTESTATIONS\x10\x02\x12\x12\n\x0eTOPIC_VERDICTS\x10\x03\x12\x0f\n\x0bTOPIC_VOTES\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'psyche.v1.bulk_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TOPIC']._serialized_start=567
-  _globals['_TOPIC']._serialized_end=681
+  _globals['_TOPIC']._serialized_start=886
+  _globals['_TOPIC']._serialized_end=1000
   _globals['_BLOBREQUEST']._serialized_start=35
   _globals['_BLOBREQUEST']._serialized_end=67
   _globals['_HAVEREQUEST']._serialized_start=69
@@ -53,4 +53,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PULLREQUEST']._serialized_end=517
   _globals['_PUSHREPLY']._serialized_start=519
   _globals['_PUSHREPLY']._serialized_end=565
+  _globals['_DESCRIBEREQUEST']._serialized_start=567
+  _globals['_DESCRIBEREQUEST']._serialized_end=628
+  _globals['_PARAMETEROFFER']._serialized_start=630
+  _globals['_PARAMETEROFFER']._serialized_end=720
+  _globals['_RUNDESCRIPTION']._serialized_start=723
+  _globals['_RUNDESCRIPTION']._serialized_end=884
 # @@protoc_insertion_point(module_scope)

@@ -95,3 +95,37 @@ class PushReply(_message.Message):
     accepted: int
     ignored: int
     def __init__(self, accepted: _Optional[int] = ..., ignored: _Optional[int] = ...) -> None: ...
+
+class DescribeRequest(_message.Message):
+    __slots__ = ("run_id", "tier")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    run_id: bytes
+    tier: int
+    def __init__(self, run_id: _Optional[bytes] = ..., tier: _Optional[int] = ...) -> None: ...
+
+class ParameterOffer(_message.Message):
+    __slots__ = ("tier", "param_round", "blob_hash", "size_bytes")
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    PARAM_ROUND_FIELD_NUMBER: _ClassVar[int]
+    BLOB_HASH_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    tier: int
+    param_round: int
+    blob_hash: bytes
+    size_bytes: int
+    def __init__(self, tier: _Optional[int] = ..., param_round: _Optional[int] = ..., blob_hash: _Optional[bytes] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+
+class RunDescription(_message.Message):
+    __slots__ = ("config", "genesis", "founding", "height", "offers")
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    GENESIS_FIELD_NUMBER: _ClassVar[int]
+    FOUNDING_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
+    config: bytes
+    genesis: bytes
+    founding: bytes
+    height: int
+    offers: _containers.RepeatedCompositeFieldContainer[ParameterOffer]
+    def __init__(self, config: _Optional[bytes] = ..., genesis: _Optional[bytes] = ..., founding: _Optional[bytes] = ..., height: _Optional[int] = ..., offers: _Optional[_Iterable[_Union[ParameterOffer, _Mapping]]] = ...) -> None: ...

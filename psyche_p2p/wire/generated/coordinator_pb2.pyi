@@ -60,20 +60,20 @@ class Admit(_message.Message):
     def __init__(self, peer: _Optional[bytes] = ..., join: _Optional[_Union[_membership_pb2.Join, _Mapping]] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Genesis(_message.Message):
-    __slots__ = ("run_id", "time_ms", "schema_hash", "param_root", "data_manifest", "founders")
+    __slots__ = ("run_id", "time_ms", "schema_hash", "param_roots", "data_manifest", "founders")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     TIME_MS_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_HASH_FIELD_NUMBER: _ClassVar[int]
-    PARAM_ROOT_FIELD_NUMBER: _ClassVar[int]
+    PARAM_ROOTS_FIELD_NUMBER: _ClassVar[int]
     DATA_MANIFEST_FIELD_NUMBER: _ClassVar[int]
     FOUNDERS_FIELD_NUMBER: _ClassVar[int]
     run_id: bytes
     time_ms: int
     schema_hash: bytes
-    param_root: bytes
+    param_roots: _containers.RepeatedScalarFieldContainer[bytes]
     data_manifest: bytes
     founders: _containers.RepeatedCompositeFieldContainer[Admit]
-    def __init__(self, run_id: _Optional[bytes] = ..., time_ms: _Optional[int] = ..., schema_hash: _Optional[bytes] = ..., param_root: _Optional[bytes] = ..., data_manifest: _Optional[bytes] = ..., founders: _Optional[_Iterable[_Union[Admit, _Mapping]]] = ...) -> None: ...
+    def __init__(self, run_id: _Optional[bytes] = ..., time_ms: _Optional[int] = ..., schema_hash: _Optional[bytes] = ..., param_roots: _Optional[_Iterable[bytes]] = ..., data_manifest: _Optional[bytes] = ..., founders: _Optional[_Iterable[_Union[Admit, _Mapping]]] = ...) -> None: ...
 
 class Command(_message.Message):
     __slots__ = ("kind", "body")
@@ -142,18 +142,18 @@ class Contribution(_message.Message):
     def __init__(self, slot: _Optional[int] = ..., blob_hash: _Optional[bytes] = ..., size_bytes: _Optional[int] = ..., payload_hash: _Optional[bytes] = ..., tokens_per_s: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Witnessing(_message.Message):
-    __slots__ = ("witness", "held", "param_round", "param_root", "signature")
+    __slots__ = ("witness", "held", "param_round", "param_roots", "signature")
     WITNESS_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
     PARAM_ROUND_FIELD_NUMBER: _ClassVar[int]
-    PARAM_ROOT_FIELD_NUMBER: _ClassVar[int]
+    PARAM_ROOTS_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     witness: int
     held: bytes
     param_round: int
-    param_root: bytes
+    param_roots: _containers.RepeatedScalarFieldContainer[bytes]
     signature: bytes
-    def __init__(self, witness: _Optional[int] = ..., held: _Optional[bytes] = ..., param_round: _Optional[int] = ..., param_root: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, witness: _Optional[int] = ..., held: _Optional[bytes] = ..., param_round: _Optional[int] = ..., param_roots: _Optional[_Iterable[bytes]] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class CloseRound(_message.Message):
     __slots__ = ("epoch", "round", "contributions", "witnessings", "learning_rate_bits")
@@ -170,14 +170,14 @@ class CloseRound(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., round: _Optional[int] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., witnessings: _Optional[_Iterable[_Union[Witnessing, _Mapping]]] = ..., learning_rate_bits: _Optional[int] = ...) -> None: ...
 
 class CloseEpoch(_message.Message):
-    __slots__ = ("epoch", "param_root", "signatures")
+    __slots__ = ("epoch", "param_roots", "signatures")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
-    PARAM_ROOT_FIELD_NUMBER: _ClassVar[int]
+    PARAM_ROOTS_FIELD_NUMBER: _ClassVar[int]
     SIGNATURES_FIELD_NUMBER: _ClassVar[int]
     epoch: int
-    param_root: bytes
+    param_roots: _containers.RepeatedScalarFieldContainer[bytes]
     signatures: _containers.RepeatedCompositeFieldContainer[PeerSignature]
-    def __init__(self, epoch: _Optional[int] = ..., param_root: _Optional[bytes] = ..., signatures: _Optional[_Iterable[_Union[PeerSignature, _Mapping]]] = ...) -> None: ...
+    def __init__(self, epoch: _Optional[int] = ..., param_roots: _Optional[_Iterable[bytes]] = ..., signatures: _Optional[_Iterable[_Union[PeerSignature, _Mapping]]] = ...) -> None: ...
 
 class EjectForVotes(_message.Message):
     __slots__ = ("peer", "first", "first_signature", "second", "second_signature")
@@ -316,7 +316,7 @@ class ClosedRound(_message.Message):
     def __init__(self, round: _Optional[int] = ..., learning_rate_bits: _Optional[int] = ..., accepted: _Optional[_Iterable[_Union[_round_pb2.AttestedBlob, _Mapping]]] = ..., jury: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class StateRecord(_message.Message):
-    __slots__ = ("run_id", "schema_hash", "height", "block_hash", "time_ms", "seed", "phase", "phase_since_ms", "enough_since_ms", "epoch", "epoch_since_ms", "is_ending", "is_pause_pending", "owner_nonce", "cold_since_round", "members", "applicants", "entrants", "accounts", "next_round", "data_index", "open_rounds", "closed_rounds", "head_since_ms", "usual_round_ms", "param_round", "param_root", "closing_committee", "points_issued", "points_forfeited")
+    __slots__ = ("run_id", "schema_hash", "height", "block_hash", "time_ms", "seed", "phase", "phase_since_ms", "enough_since_ms", "epoch", "epoch_since_ms", "is_ending", "is_pause_pending", "owner_nonce", "cold_since_round", "members", "applicants", "entrants", "accounts", "next_round", "data_index", "open_rounds", "closed_rounds", "head_since_ms", "usual_round_ms", "param_round", "param_roots", "closing_committee", "points_issued", "points_forfeited")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_HASH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -343,7 +343,7 @@ class StateRecord(_message.Message):
     HEAD_SINCE_MS_FIELD_NUMBER: _ClassVar[int]
     USUAL_ROUND_MS_FIELD_NUMBER: _ClassVar[int]
     PARAM_ROUND_FIELD_NUMBER: _ClassVar[int]
-    PARAM_ROOT_FIELD_NUMBER: _ClassVar[int]
+    PARAM_ROOTS_FIELD_NUMBER: _ClassVar[int]
     CLOSING_COMMITTEE_FIELD_NUMBER: _ClassVar[int]
     POINTS_ISSUED_FIELD_NUMBER: _ClassVar[int]
     POINTS_FORFEITED_FIELD_NUMBER: _ClassVar[int]
@@ -373,8 +373,8 @@ class StateRecord(_message.Message):
     head_since_ms: int
     usual_round_ms: int
     param_round: int
-    param_root: bytes
+    param_roots: _containers.RepeatedScalarFieldContainer[bytes]
     closing_committee: _containers.RepeatedScalarFieldContainer[bytes]
     points_issued: int
     points_forfeited: int
-    def __init__(self, run_id: _Optional[bytes] = ..., schema_hash: _Optional[bytes] = ..., height: _Optional[int] = ..., block_hash: _Optional[bytes] = ..., time_ms: _Optional[int] = ..., seed: _Optional[bytes] = ..., phase: _Optional[_Union[_membership_pb2.Phase, str]] = ..., phase_since_ms: _Optional[int] = ..., enough_since_ms: _Optional[int] = ..., epoch: _Optional[int] = ..., epoch_since_ms: _Optional[int] = ..., is_ending: _Optional[bool] = ..., is_pause_pending: _Optional[bool] = ..., owner_nonce: _Optional[int] = ..., cold_since_round: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., applicants: _Optional[_Iterable[_Union[Applicant, _Mapping]]] = ..., entrants: _Optional[_Iterable[_Union[Applicant, _Mapping]]] = ..., accounts: _Optional[_Iterable[_Union[Account, _Mapping]]] = ..., next_round: _Optional[int] = ..., data_index: _Optional[int] = ..., open_rounds: _Optional[_Iterable[_Union[OpenRound, _Mapping]]] = ..., closed_rounds: _Optional[_Iterable[_Union[ClosedRound, _Mapping]]] = ..., head_since_ms: _Optional[int] = ..., usual_round_ms: _Optional[int] = ..., param_round: _Optional[int] = ..., param_root: _Optional[bytes] = ..., closing_committee: _Optional[_Iterable[bytes]] = ..., points_issued: _Optional[int] = ..., points_forfeited: _Optional[int] = ...) -> None: ...
+    def __init__(self, run_id: _Optional[bytes] = ..., schema_hash: _Optional[bytes] = ..., height: _Optional[int] = ..., block_hash: _Optional[bytes] = ..., time_ms: _Optional[int] = ..., seed: _Optional[bytes] = ..., phase: _Optional[_Union[_membership_pb2.Phase, str]] = ..., phase_since_ms: _Optional[int] = ..., enough_since_ms: _Optional[int] = ..., epoch: _Optional[int] = ..., epoch_since_ms: _Optional[int] = ..., is_ending: _Optional[bool] = ..., is_pause_pending: _Optional[bool] = ..., owner_nonce: _Optional[int] = ..., cold_since_round: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., applicants: _Optional[_Iterable[_Union[Applicant, _Mapping]]] = ..., entrants: _Optional[_Iterable[_Union[Applicant, _Mapping]]] = ..., accounts: _Optional[_Iterable[_Union[Account, _Mapping]]] = ..., next_round: _Optional[int] = ..., data_index: _Optional[int] = ..., open_rounds: _Optional[_Iterable[_Union[OpenRound, _Mapping]]] = ..., closed_rounds: _Optional[_Iterable[_Union[ClosedRound, _Mapping]]] = ..., head_since_ms: _Optional[int] = ..., usual_round_ms: _Optional[int] = ..., param_round: _Optional[int] = ..., param_roots: _Optional[_Iterable[bytes]] = ..., closing_committee: _Optional[_Iterable[bytes]] = ..., points_issued: _Optional[int] = ..., points_forfeited: _Optional[int] = ...) -> None: ...

@@ -36,18 +36,18 @@ class AttestedBlob(_message.Message):
     def __init__(self, batch: _Optional[_Union[_common_pb2.BatchInterval, _Mapping]] = ..., trainer: _Optional[bytes] = ..., blob_hash: _Optional[bytes] = ...) -> None: ...
 
 class Attestation(_message.Message):
-    __slots__ = ("epoch", "round", "blobs", "param_round", "param_root")
+    __slots__ = ("epoch", "round", "blobs", "param_round", "param_roots")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     BLOBS_FIELD_NUMBER: _ClassVar[int]
     PARAM_ROUND_FIELD_NUMBER: _ClassVar[int]
-    PARAM_ROOT_FIELD_NUMBER: _ClassVar[int]
+    PARAM_ROOTS_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     round: int
     blobs: _containers.RepeatedCompositeFieldContainer[AttestedBlob]
     param_round: int
-    param_root: bytes
-    def __init__(self, epoch: _Optional[int] = ..., round: _Optional[int] = ..., blobs: _Optional[_Iterable[_Union[AttestedBlob, _Mapping]]] = ..., param_round: _Optional[int] = ..., param_root: _Optional[bytes] = ...) -> None: ...
+    param_roots: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, epoch: _Optional[int] = ..., round: _Optional[int] = ..., blobs: _Optional[_Iterable[_Union[AttestedBlob, _Mapping]]] = ..., param_round: _Optional[int] = ..., param_roots: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Verdict(_message.Message):
     __slots__ = ("epoch", "round", "batch", "trainer", "blob_hash", "agreement_ppm", "accepted")

@@ -1,0 +1,200 @@
+"""`psyche-peer start` and `psyche-peer witness`: take part in a run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from psyche_p2p.cli.signals import until_stopped_twice
+from psyche_p2p.clock import SystemClock
+from psyche_p2p.errors import ConfigError, ExitCode, PsycheError
+from psyche_p2p.ids import MAX_TIER, Tier
+from psyche_p2p.net.multiaddr import EXAMPLE, require_peer_address
+from psyche_p2p.node.options import PeerOptions, parse_listen
+from psyche_p2p.observe.events import Event, EventLog, Restarted, Stopped
+
+DEFAULT_HOME = Path("~/.psyche-p2p")
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+_SHARED = (
+    click.option(
+        "--bootstrap",
+        multiple=True,
+        metavar="ADDRESS",
+        help=f"A peer of the network, such as {EXAMPLE}; may be given several times.",
+    ),
+    click.option(
+        "--run", "run", metavar="NAME|ID", help="Which run. Default: the only one of the network."
+    ),
+    click.option(
+        "--run-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The run's configuration, for whoever begins it.",
+    ),
+    click.option(
+        "--home",
+        type=click.Path(path_type=Path),
+        default=DEFAULT_HOME,
+        show_default=True,
+        help="Where the key, the log, blobs and checkpoints are kept. One peer a folder.",
+    ),
+    click.option(
+        "--listen",
+        default="0.0.0.0",
+        show_default=True,
+        metavar="HOST[:PORT]",
+        help="Where to listen: PORT for libp2p and the two after it for blobs. Default: free ones.",
+    ),
+    click.option(
+        "--announce",
+        metavar="HOST",
+        help="The address others should use, when it is not the machine's own (behind a router).",
+    ),
+    click.option("--relay", is_flag=True, help="Also carry traffic between other peers."),
+    click.option(
+        "--store-gb",
+        type=click.FloatRange(min=0.01),
+        default=16.0,
+        show_default=True,
+        help="How much disk blobs may take.",
+    ),
+    click.option(
+        "--events",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write what happens as JSON lines.  [default: HOME/events.jsonl]",
+    ),
+)
+
+
+def _shared(command: CommandT) -> CommandT:
+    for option in reversed(_SHARED):
+        command = option(command)
+    return command
+
+
+@click.command(
+    epilog="Example: psyche-peer start --tier 0 --bootstrap "
+    "/ip4/203.0.113.7/tcp/4001/p2p/12D3KooW..."
+)
+@_shared
+@click.option(
+    "--tier",
+    type=click.IntRange(0, MAX_TIER),
+    default=0,
+    show_default=True,
+    help="How much of the model: 0 all of it, 1 half of each FFN, 2 a quarter, ...",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Processor threads for training.  [default: three in four cores]",
+)
+@click.option(
+    "--micro-batch",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Samples at once.  [default: as many as fit]",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the run's token files are on this machine.",
+)
+@click.option("--compile", "use_compile", is_flag=True, help="Use torch.compile.")
+def start(
+    tier: int,
+    device: str,
+    threads: int,
+    micro_batch: int,
+    data_dir: Path | None,
+    use_compile: bool,
+    **shared: Any,
+) -> int:
+    """Train in a run, until it is finished or you press Ctrl-C.
+
+    A bootstrap address is all a newcomer needs: the run's configuration, log and parameters come
+    from its peers, and are checked. Whoever begins a run gives --run-file instead. Ctrl-C leaves
+    in order; a second one at once.
+
+    Exit code 0: finished, or left in order. 3: an option or configuration that means nothing.
+    4: the key. 5: the disk. 6: the network, or no such run. 8: another model. 9: other training
+    data. 10: memory, device, port, clock, or a home or identity already in use. 130: second Ctrl-C.
+    """
+    options = _options(
+        shared,
+        tier=Tier(tier),
+        device=device,
+        threads=threads,
+        micro_batch=micro_batch,
+        data_dir=data_dir,
+        compile=use_compile,
+    )
+    return _run(options)
+
+
+@click.command(
+    epilog="Example: psyche-peer witness --bootstrap /ip4/203.0.113.7/tcp/4001/p2p/12D3KooW..."
+)
+@_shared
+def witness(**shared: Any) -> int:
+    """Check what others contribute to a run, and vote, without training: no model, no GPU.
+
+    Exit codes as for `psyche-peer start`.
+    """
+    return _run(_options(shared, tier=None, data_dir=None))
+
+
+def _options(shared: dict[str, Any], **own: Any) -> PeerOptions:
+    if not shared["bootstrap"] and shared["run_file"] is None:
+        raise ConfigError(
+            "neither --bootstrap nor --run-file is given",
+            "join a network with --bootstrap ADDRESS, or begin a run with --run-file FILE",
+        )
+    home: Path = shared["home"].expanduser()
+    return PeerOptions(
+        home=home,
+        bootstrap=tuple(require_peer_address(text) for text in shared["bootstrap"]),
+        run=shared["run"],
+        run_file=shared["run_file"],
+        listen=parse_listen(shared["listen"]),
+        announce=shared["announce"],
+        events=shared["events"] or home / "events.jsonl",
+        store_bytes=int(shared["store_gb"] * 1e9),
+        relay=shared["relay"],
+        **own,
+    )
+
+
+def _run(options: PeerOptions) -> int:
+    """A peer's whole life; what ended it is its last event."""
+    options.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with EventLog.open(options.events) as log:
+        is_again = (options.home / "runs").is_dir()
+        if is_again:
+            log.write(Restarted("node", "started again in its home"))
+        try:
+            asyncio.run(until_stopped_twice(lambda stop: _live(options, stop, log.write)))
+        except PsycheError as error:
+            log.write(Stopped(str(error), error.exit_code))
+            raise
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            log.write(Stopped("interrupted", ExitCode.INTERRUPTED))
+            raise click.Abort from None
+        log.write(Stopped("in order", ExitCode.OK))
+    return ExitCode.OK
+
+
+async def _live(options: PeerOptions, stop: asyncio.Event, emit: Callable[[Event], None]) -> None:
+    # hivemind imports torch, which takes seconds: --help and mistakes do not wait for it
+    from psyche_p2p.node.peer import Peer
+
+    await Peer(options, SystemClock(), emit).run(stop)

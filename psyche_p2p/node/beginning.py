@@ -1,0 +1,66 @@
+"""What a run begins with, as this machine finds it; and whether that is what its genesis says."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from psyche_p2p.config import RunConfig, run_id
+from psyche_p2p.coordinator.logfile import LogHead
+from psyche_p2p.errors import DataError, ModelError
+from psyche_p2p.ids import BlobHash, ParamRoot, RunId, SchemaHash
+from psyche_p2p.model.initial import initial_roots
+from psyche_p2p.train.messages import Ready
+
+
+@dataclass(frozen=True, slots=True)
+class Beginnings:
+    """What this machine would write into the genesis."""
+
+    run_id: RunId
+    schema_hash: SchemaHash
+    param_roots: tuple[ParamRoot, ...]
+    """Of every tier of the run, the smallest first."""
+    data_manifest: BlobHash
+
+
+async def find_beginnings(
+    config: RunConfig, ready: Ready | None, schema: SchemaHash
+) -> Beginnings | None:
+    """The run's first parameters and data; None for a witness, who has no data to vouch for."""
+    if ready is None:
+        return None
+    roots = await asyncio.to_thread(initial_roots, config.model, config.run.seed)
+    manifest = BlobHash(bytes.fromhex(ready.data_manifest))
+    return Beginnings(run_id(config), schema, roots, manifest)
+
+
+def require_same_beginning(
+    head: LogHead, config: RunConfig, ready: Ready, schema: SchemaHash
+) -> None:
+    """An error that says what differs, if this machine would begin the run with something else."""
+    genesis = head.genesis
+    if genesis.schema_hash != schema:
+        raise ModelError(
+            f"schema mismatch: the run has {genesis.schema_hash.hex()}, this software has "
+            f"{schema.hex()}",
+            "psyche-peer schema-diff shows which field differs; use the run's version",
+        )
+    if genesis.data_manifest.hex() != ready.data_manifest:
+        raise DataError(
+            f"the training data here ({ready.data_manifest[:16]}) is not the run's "
+            f"({genesis.data_manifest.hex()[:16]})",
+            _data_cure(config),
+        )
+    ours = tuple(bytes.fromhex(root) for root in ready.roots)
+    if genesis.param_roots[: len(ours)] != ours:
+        raise ModelError(
+            "the first parameters of this software are not those of the run",
+            "use the version of psyche-p2p that the run was begun with",
+        )
+
+
+def _data_cure(config: RunConfig) -> str:
+    if config.data.provider == "builtin":
+        return "use the run's Python version; psyche-peer data manifest shows which file differs"
+    return "compare with another peer's: psyche-peer data manifest --compare FILE"

@@ -1,0 +1,122 @@
+"""Contributions of others: fetched from whoever has them, checked against the log, kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from psyche_p2p.blobs import (
+    BlobStore,
+    Expectation,
+    Reason,
+    grid_entries,
+    read_layout,
+    read_update,
+    validate_blob,
+)
+from psyche_p2p.blobs.validate import Flaw
+from psyche_p2p.codec import Payload
+from psyche_p2p.config import RunConfig, run_id
+from psyche_p2p.ids import BlobHash, PeerId, RoundIndex, SchemaHash, Tier
+from psyche_p2p.net.bulk_client import Contact
+from psyche_p2p.net.swarm import Swarm
+from psyche_p2p.node.directory import Directory
+from psyche_p2p.optim.make import make_grids
+from psyche_p2p.train.trainer import chunk_size_of, transform_of
+from psyche_p2p.wire import BlobKind, CodecParameters, Commitment, TensorEntry
+from psyche_p2p.wire.records import OpenRound, Slot
+
+_NOTHING = Reason(Flaw.CONTENT, "it carries nothing: not one coefficient")
+
+
+class BlobDesk:
+    """Brings blobs here and says what is wrong with them."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        schema_hash: SchemaHash,
+        store: BlobStore,
+        swarm: Swarm,
+        directory: Directory,
+    ) -> None:
+        self._config = config
+        self._run_id = run_id(config)
+        self._schema_hash = schema_hash
+        self._store = store
+        self._swarm = swarm
+        self._directory = directory
+        self._codec = _codec_of(config)
+        self._entries: dict[Tier, tuple[TensorEntry, ...]] = {}
+
+    async def fetch(self, blob: BlobHash, likely: Iterable[PeerId] = ()) -> None:
+        """Have a blob here, from those who likely hold it or else from any member."""
+        first = list(likely)
+
+        async def find_sources() -> list[Contact]:
+            members = self._directory.members()
+            preferred = [members[peer] for peer in first if peer in members]
+            return preferred + [members[peer] for peer in members if peer not in first]
+
+        await self._swarm.fetch(blob, find_sources)
+
+    async def check(self, commitment: Commitment, opened: OpenRound, slot: Slot) -> list[Reason]:
+        """Every reason to refuse a blob that is here as the contribution to a slot."""
+        expected = self._expect(commitment, opened, slot)
+        may_be_empty = opened.learning_rate_bits == 0
+        return await asyncio.to_thread(
+            self._check_now, commitment.blob_hash, expected, may_be_empty
+        )
+
+    def keep(self, blob: BlobHash, round_index: RoundIndex) -> None:
+        """Do not let the store drop a blob before its round is forgotten."""
+        self._store.pin(blob, round_index)
+
+    def forget_before(self, round_index: RoundIndex) -> None:
+        """Let the store drop what was kept for earlier rounds."""
+        self._store.release_rounds(round_index)
+
+    def _check_now(self, blob: BlobHash, expected: Expectation, may_be_empty: bool) -> list[Reason]:
+        data = self._store.read(blob)
+        reasons = validate_blob(data, expected)
+        if not reasons and not may_be_empty and not _carries_anything(data):
+            return [_NOTHING]
+        return reasons
+
+    def _expect(self, commitment: Commitment, opened: OpenRound, slot: Slot) -> Expectation:
+        return Expectation(
+            max_bytes=commitment.size_bytes,
+            kind=BlobKind.UPDATE,
+            run_id=self._run_id,
+            epoch=commitment.epoch,
+            round=opened.round,
+            batch=slot.batch,
+            producer=slot.trainer,
+            tier=slot.tier,
+            schema_hash=self._schema_hash,
+            codec=self._codec,
+            tensors=self._tensors(slot.tier),
+            tokens=slot.batch.size * self._config.data.sequence_length,
+            payload_hash=commitment.payload_hash,
+            vocab_size=None,
+        )
+
+    def _tensors(self, tier: Tier) -> tuple[TensorEntry, ...]:
+        if tier not in self._entries:
+            grids = make_grids(self._config.model, self._config.optimizer, tier)
+            self._entries[tier] = grid_entries(grids.own)
+        return self._entries[tier]
+
+
+def _carries_anything(data: memoryview) -> bool:
+    groups = read_update(read_layout(data)).coefficients.groups
+    return any(group.counts.any() for group in groups)
+
+
+def _codec_of(config: RunConfig) -> CodecParameters:
+    settings = config.optimizer.distro
+    payload = Payload.SIGNS if settings.quantize_1bit else Payload.VALUES
+    top_k = settings.top_k
+    if config.optimizer.kind == "sparse_loco":
+        payload, top_k = Payload.SCALED_SIGNS, config.optimizer.sparse_loco.top_k
+    return CodecParameters(transform_of(config).value, payload.value, chunk_size_of(config), top_k)

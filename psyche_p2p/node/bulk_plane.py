@@ -1,0 +1,113 @@
+"""The peer's side of the bulk plane: its two servers, its two clients, its store and downloads."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from functools import partial
+
+from typing_extensions import Self
+
+from psyche_p2p.blobs import BlobStore
+from psyche_p2p.certificate import TlsCertificate
+from psyche_p2p.clock import Clock
+from psyche_p2p.config import RunConfig, canonical_bytes, run_id
+from psyche_p2p.coordinator.logfile import LogHead
+from psyche_p2p.ids import Height, RunId, Tier
+from psyche_p2p.net.bulk_client import BulkClient, Patience
+from psyche_p2p.net.bulk_server import BulkServer, ServerLimits
+from psyche_p2p.net.callers import AddressGate, MemberGate
+from psyche_p2p.net.dial_back import DialBack, JoinedServices, dial_back_service
+from psyche_p2p.net.handlers import CallWrapper
+from psyche_p2p.net.limits import CallLimits, Turnstile
+from psyche_p2p.net.parameter_offers import ParameterOffers
+from psyche_p2p.net.services import Log, Statements, joiner_service, member_service
+from psyche_p2p.net.shelf import Shelf
+from psyche_p2p.net.swarm import Swarm, SwarmLimits
+from psyche_p2p.net.tls import MemberTrust, joiner_server_credentials, member_server_credentials
+from psyche_p2p.node.options import Listen
+from psyche_p2p.wire import DecidedBlock, encode
+from psyche_p2p.wire.bulk import RunDescription
+
+FETCH_DEADLINE_S = 60.0
+_JOINER_LIMITS = CallLimits(calls_per_s=50.0, concurrent_calls=8, total_calls=64)
+
+
+class Told:
+    """What this peer tells of its run: the configuration, and the rest as soon as it knows it."""
+
+    def __init__(self, config: RunConfig, offers: ParameterOffers) -> None:
+        self._config = config
+        self._offers = offers
+        self.head: LogHead | None = None
+        self.log: Log | None = None
+        self.height = Height(0)
+
+    @property
+    def run_id(self) -> RunId:
+        return run_id(self._config)
+
+    def describe(self, wanted: Tier | None) -> RunDescription:
+        if wanted is not None:
+            self._offers.note_wanted(wanted)
+        head = self.head
+        founding = head.founding if head is not None else None
+        return RunDescription(
+            config=canonical_bytes(self._config),
+            genesis=None if head is None else encode(head.genesis),
+            founding=None if founding is None else encode(founding),
+            height=self.height,
+            offers=self._offers.current(),
+        )
+
+    def blocks(self, first: Height, count: int) -> list[DecidedBlock]:
+        """The decided blocks, once there are any."""
+        return [] if self.log is None else list(self.log.blocks(first, count))
+
+
+class BulkPlane:
+    """Serves and fetches while it is entered."""
+
+    def __init__(
+        self,
+        listen: Listen,
+        own: TlsCertificate,
+        trust: MemberTrust,
+        store: BlobStore,
+        told: Told,
+        offers: ParameterOffers,
+        statements: Statements,
+        max_blob_bytes: int,
+        clock: Clock,
+    ) -> None:
+        shelf = Shelf(store)
+        member_calls = CallWrapper(MemberGate(trust), Turnstile(CallLimits()), clock)
+        joiner_calls = CallWrapper(AddressGate(), Turnstile(_JOINER_LIMITS), clock)
+        self.members = BulkServer(
+            (listen.members,),
+            partial(member_server_credentials, own, trust),
+            member_service(member_calls, shelf, told, statements, told),
+            ServerLimits(),
+        )
+        joiners = joiner_service(joiner_calls, shelf, told, offers.is_public, told)
+        self.joiners = BulkServer(
+            (listen.joiners,),
+            partial(joiner_server_credentials, own),
+            JoinedServices(joiners, dial_back_service(joiner_calls, DialBack(clock))),
+            ServerLimits(max_connections=256, max_calls=128),
+        )
+        self.client = BulkClient(own, Patience())
+        self.joiner_client = BulkClient(None, Patience())
+        limits = SwarmLimits(max_blob_bytes, deadline_s=FETCH_DEADLINE_S)
+        self.swarm = Swarm(store, shelf, self.client, clock, limits)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            for part in (self.members, self.joiners, self.client, self.joiner_client):
+                await stack.enter_async_context(part)
+            stack.push_async_callback(self.swarm.close)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *details: object) -> None:
+        await self._stack.aclose()

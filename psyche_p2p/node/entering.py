@@ -1,0 +1,120 @@
+"""From a bootstrap address to a run: which one it is, its configuration, and how its log begins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from psyche_p2p.config import RunConfig
+from psyche_p2p.coordinator.logfile import LogHead
+from psyche_p2p.errors import ConfigError, PsycheError, RemoteError, Unavailable
+from psyche_p2p.hashing import DIGEST_BYTES
+from psyche_p2p.ids import RunId, Tier, short_id
+from psyche_p2p.log import get_logger
+from psyche_p2p.net.bulk_client import BulkClient, Contact
+from psyche_p2p.net.description import Description, fetch_description
+from psyche_p2p.net.discovery import Discovery
+from psyche_p2p.net.records import FoundRun
+from psyche_p2p.node.directory import Directory
+
+PATIENCE_S = 30.0
+_RETRY_S = 0.5
+FoundT = TypeVar("FoundT")
+_log = get_logger(__name__)
+
+
+async def find_run(discovery: Discovery, wanted: str | None) -> RunId:
+    """The run of this name or id; without one, the only run of this network."""
+    by_id = _parse_run_id(wanted)
+    if by_id is not None:
+        return by_id
+
+    async def look() -> RunId | None:
+        return _choose(await discovery.find_runs(), wanted)
+
+    what = f"a run named {wanted!r}" if wanted else "any run"
+    return await _patiently(look, f"nobody in this network is in {what}")
+
+
+async def fetch_config(client: BulkClient, directory: Directory, run_id: RunId) -> RunConfig:
+    """The run's configuration, from whichever of its peers answers first."""
+
+    async def look() -> RunConfig | None:
+        await directory.look()
+        for description in await describe(client, _doors(directory), run_id):
+            return description.config
+        return None
+
+    return await _patiently(look, f"no peer of run {short_id(run_id)} answers")
+
+
+async def find_beginning(client: BulkClient, directory: Directory, run_id: RunId) -> LogHead | None:
+    """How the run began, as the peer with the longest log says; None if nobody knows of it."""
+    found = await describe(client, _doors(directory), run_id)
+    begun = [one for one in found if one.head is not None]
+    return max(begun, key=lambda one: one.height).head if begun else None
+
+
+async def describe(
+    client: BulkClient, contacts: Sequence[Contact], run_id: RunId, wanted: Tier | None = None
+) -> list[Description]:
+    """What those who answer say of the run; who does not answer, or lies, is left out."""
+    answers = await asyncio.gather(
+        *(fetch_description(client, contact, run_id, wanted) for contact in contacts),
+        return_exceptions=True,
+    )
+    descriptions = []
+    for contact, answer in zip(contacts, answers, strict=True):
+        if isinstance(answer, RemoteError | ConfigError):
+            _log.warning("a peer's description", peer=short_id(contact.peer), cause=str(answer))
+        elif isinstance(answer, PsycheError):
+            _log.debug("no description", peer=short_id(contact.peer), cause=str(answer))
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            descriptions.append(answer)
+    return descriptions
+
+
+async def _patiently(look: Callable[[], Awaitable[FoundT | None]], nobody: str) -> FoundT:
+    """Look until something is found or patience ends; then say what was looked for."""
+    clock = asyncio.get_running_loop().time
+    deadline, told = clock() + PATIENCE_S, False
+    while True:
+        try:
+            found = await look()
+        except Unavailable:
+            found = None
+        if found is not None:
+            return found
+        if clock() > deadline:
+            raise Unavailable(
+                nobody,
+                "check the bootstrap address and the run's name, and that a peer has started it",
+            )
+        if not told:
+            told = True
+            _log.info("looking for the run", patience_s=PATIENCE_S)
+        await asyncio.sleep(_RETRY_S)
+
+
+def _choose(runs: Sequence[FoundRun], wanted: str | None) -> RunId | None:
+    fitting = [one for one in runs if wanted is None or one.name == wanted]
+    if len(fitting) > 1:
+        shown = ", ".join(f"{one.name} ({one.run_id.hex()}, {one.peers} peers)" for one in fitting)
+        raise ConfigError(f"this network has several such runs: {shown}", "say which with --run ID")
+    return fitting[0].run_id if fitting else None
+
+
+def _parse_run_id(text: str | None) -> RunId | None:
+    if text is None or len(text) != 2 * DIGEST_BYTES:
+        return None
+    try:
+        return RunId(bytes.fromhex(text))
+    except ValueError:
+        return None
+
+
+def _doors(directory: Directory) -> list[Contact]:
+    return list(directory.open_doors().values())

@@ -1,0 +1,178 @@
+"""How a run that nobody has begun begins: those who are ready found it together.
+
+Everyone says its join again and again. Once enough peers are there and no more have come for a
+while, the trainers among them sign the same genesis (`consensus.Founding`). Where authorities
+decide, the first of them writes the genesis alone and everyone else gets it from a peer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from psyche_p2p.config import RunConfig
+from psyche_p2p.consensus import Broadcast, Founding, Persist, Signer
+from psyche_p2p.coordinator import Signed, genesis_hash, rules_of
+from psyche_p2p.coordinator.logfile import LogHead
+from psyche_p2p.ids import BlockHash, PeerId
+from psyche_p2p.log import get_logger
+from psyche_p2p.node.beginning import Beginnings
+from psyche_p2p.node.timers import Timers
+from psyche_p2p.node.voice import Voice
+from psyche_p2p.node.wal import FileWal
+from psyche_p2p.wire import Envelope, Join
+from psyche_p2p.wire.commands import Admit, Genesis
+from psyche_p2p.wire.messages import Role
+
+_TICK_S = 0.25
+_SAY_AGAIN_S = 1.0
+_ASK_OTHERS_S = 1.0
+_FORGET_MS = 6000  # a peer that has not said its join for so long is not ready any more
+_ATTEMPT_MS = 4000
+_REPORT_S = 10.0
+_log = get_logger(__name__)
+
+
+class FoundingWork:
+    """One peer's part, until there is a genesis."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        signer: Signer,
+        join: Join,
+        find_beginnings: Callable[[], Awaitable[Beginnings | None]],
+        voice: Voice,
+        wal: FileWal,
+        timers: Timers,
+        ask_others: Callable[[], Awaitable[LogHead | None]],
+    ) -> None:
+        self._config = config
+        self._rules = rules_of(config)
+        self._signer = signer
+        self._join = join
+        self._find_beginnings = find_beginnings
+        self._beginnings: Beginnings | None = None
+        self._voice = voice
+        self._wal = wal
+        self._timers = timers
+        self._ask_others = ask_others
+        self._founding = Founding(signer, _ATTEMPT_MS)
+        self._founding.restore(wal.load())
+        self._ready: dict[PeerId, tuple[Signed, int]] = {}
+        self._ready_since_ms = timers.now_ms
+        self._documents: dict[BlockHash, Genesis] = {}
+
+    def on_join(self, envelope: Envelope) -> None:
+        """Somebody is ready."""
+        known = self._ready.get(envelope.sender)
+        if known is None or known[0].message != envelope.message:
+            self._ready_since_ms = self._timers.now_ms
+        signed = Signed(envelope.sender, envelope.message, envelope.signature)
+        self._ready[envelope.sender] = (signed, self._timers.now_ms)
+
+    def on_vote(self, envelope: Envelope) -> None:
+        """Somebody signed a genesis."""
+        self._founding.on_message(envelope, self._timers.now_ms)
+        self._carry_out()
+
+    async def run(self) -> LogHead:
+        """The beginning of the run's log, ours or the one that others have founded already."""
+        found = await self._ask_others()
+        if found is not None:
+            return found
+        self._beginnings = await self._find_beginnings()
+        said_at = asked_at = told_at = float("-inf")
+        while True:
+            now_s = self._timers.now_ms / 1000
+            if now_s - asked_at >= _ASK_OTHERS_S:
+                asked_at = now_s
+                found = await self._ask_others()
+                if found is not None:
+                    return found
+            if now_s - said_at >= _SAY_AGAIN_S:
+                said_at = now_s
+                self._voice.say(self._join)
+            head = self._try_to_found()
+            if head is not None:
+                return head
+            if now_s - told_at >= _REPORT_S:
+                told_at = now_s
+                self._report()
+            await asyncio.sleep(_TICK_S)
+
+    def _report(self) -> None:
+        _log.info(
+            "waiting for the run to begin",
+            ready=len(self._ready),
+            needed=self._rules.init_min_members,
+        )
+
+    def _try_to_found(self) -> LogHead | None:
+        if self._rules.authorities:
+            return self._found_alone()
+        self._forget_the_silent()
+        if self._is_time():
+            genesis = self._genesis(self._founders())
+            document = genesis_hash(genesis)
+            self._documents[document] = genesis
+            founders = frozenset(one.peer for one in genesis.founders)
+            self._founding.on_ready(document, founders, self._timers.now_ms)
+        deadline = self._founding.next_deadline()
+        if deadline is not None and self._timers.now_ms >= deadline:
+            self._founding.on_timer(self._timers.now_ms)
+        self._carry_out()
+        certificate = self._founding.certificate
+        if certificate is None:
+            return None
+        return LogHead(self._config, self._documents[certificate.block_hash], certificate)
+
+    def _found_alone(self) -> LogHead | None:
+        """The first authority's genesis: its blocks name it, so nobody else can replace it."""
+        if self._signer.peer != self._rules.authorities[0] or self._beginnings is None:
+            return None
+        return LogHead(self._config, self._genesis([]), None)
+
+    def _forget_the_silent(self) -> None:
+        oldest = self._timers.now_ms - _FORGET_MS
+        gone = [peer for peer, (_, heard_ms) in self._ready.items() if heard_ms < oldest]
+        for peer in gone:
+            del self._ready[peer]
+            self._ready_since_ms = self._timers.now_ms
+
+    def _is_time(self) -> bool:
+        waited_ms = self._timers.now_ms - self._ready_since_ms
+        return (
+            self._beginnings is not None
+            and self._signer.peer in self._ready
+            and len(self._ready) >= self._rules.init_min_members
+            and waited_ms >= self._rules.waiting_extra_ms
+        )
+
+    def _founders(self) -> list[Signed]:
+        """The trainers that are ready; the others are admitted by the first blocks."""
+        ready = [signed for signed, _ in self._ready.values()]
+        trainers = [one for one in ready if Role.TRAINER in one.message.roles]
+        return sorted(trainers, key=lambda one: one.sender)[: self._rules.max_members]
+
+    def _genesis(self, founders: list[Signed]) -> Genesis:
+        assert self._beginnings is not None
+        began = self._beginnings
+        return Genesis(
+            run_id=began.run_id,
+            time_ms=max([one.message.nonce for one in founders], default=self._join.nonce),
+            schema_hash=began.schema_hash,
+            param_roots=began.param_roots,
+            data_manifest=began.data_manifest,
+            founders=tuple(Admit(one.sender, one.message, one.signature) for one in founders),
+        )
+
+    def _carry_out(self) -> None:
+        for effect in self._founding.take_effects():
+            match effect:
+                case Persist(record):
+                    self._wal.append(record)
+                case Broadcast(envelope):
+                    self._voice.repeat(envelope)
+                case _:
+                    _log.warning("somebody signed two beginnings", effect=type(effect).__name__)

@@ -1,0 +1,121 @@
+"""A peer's place in the network of one run: discovery, who is there, bulk plane, gossip."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+
+from psyche_p2p.certificate import TlsCertificate
+from psyche_p2p.config import RunConfig, load_run_config, run_id
+from psyche_p2p.identity import Identity
+from psyche_p2p.ids import RunId, Signature, Tier
+from psyche_p2p.log import get_logger
+from psyche_p2p.net.bulk_client import BulkClient, Patience
+from psyche_p2p.net.daemon import Daemon, DaemonConfig, DaemonDied, DaemonEvent
+from psyche_p2p.net.discovery import Discovery
+from psyche_p2p.net.multiaddr import Multiaddr
+from psyche_p2p.node.bulk_plane import BulkPlane
+from psyche_p2p.node.directory import Directory
+from psyche_p2p.node.entering import fetch_config, find_run
+from psyche_p2p.node.options import PeerOptions, join_host_port
+from psyche_p2p.observe import events
+from psyche_p2p.wire import PeerRecord
+from psyche_p2p.wire.messages import Role
+
+_ANY_HOST = ("0.0.0.0", "::")
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The peer's daemon and its place in the DHT."""
+
+    daemon: Daemon
+    discovery: Discovery
+
+    async def multiaddrs(self) -> tuple[str, ...]:
+        """Where the daemon can be reached, for others to use as bootstrap addresses."""
+        addresses = await self.discovery.own_addresses()
+        return tuple(f"{address}/p2p/{self.daemon.peer_id}" for address in addresses)
+
+
+async def enter_network(
+    stack: AsyncExitStack,
+    options: PeerOptions,
+    identity: Identity,
+    emit: Callable[[events.Event], None],
+) -> Network:
+    """Start the daemon and reach the bootstrap peers."""
+
+    def on_event(event: DaemonEvent) -> None:
+        if isinstance(event, DaemonDied):
+            emit(events.Restarted("daemon", event.last_line[:200] or f"exit {event.exit_code}"))
+
+    listen = options.listen.libp2p
+    announce = (listen_at(options),) if options.announce else ()
+    config = DaemonConfig(
+        identity, listen=(listen,), announce=announce, relay_service=options.relay
+    )
+    daemon = await stack.enter_async_context(Daemon(config, on_event))
+    discovery = await stack.enter_async_context(Discovery(daemon, options.bootstrap))
+    return Network(daemon, discovery)
+
+
+def listen_at(options: PeerOptions) -> Multiaddr:
+    """The libp2p address to tell others, when the operator names the host."""
+    return replace(options.listen, host=options.announce or options.listen.host).libp2p
+
+
+async def find_config(
+    network: Network, options: PeerOptions, directory_of: Callable[[RunId], Directory]
+) -> RunConfig:
+    """The run's configuration: from the operator's file, or from a peer that is in it."""
+    if options.run_file is not None:
+        return load_run_config(options.run_file)
+    wanted = await find_run(network.discovery, options.run)
+    async with BulkClient(None, Patience()) as client:
+        config = await fetch_config(client, directory_of(wanted), wanted)
+    _log.info("run found", name=config.run.name, run_id=wanted.hex())
+    return config
+
+
+async def announce(
+    network: Network,
+    options: PeerOptions,
+    config: RunConfig,
+    bulk: BulkPlane,
+    own: TlsCertificate,
+) -> PeerRecord:
+    """Publish where this peer can be asked, until further notice."""
+    host = await _advertised_host(network, options)
+    record = PeerRecord(
+        instance=secrets.randbits(62),
+        roles=roles_of(options),
+        tier=options.tier or Tier(0),
+        addresses=await network.discovery.own_addresses(),
+        bulk_addresses=(join_host_port(host, bulk.members.ports[0]),),
+        certificate=own.certificate_der,
+        certificate_signature=Signature(own.signature),
+        joiner_addresses=(join_host_port(host, bulk.joiners.ports[0]),),
+    )
+    life_s = config.network.record_life_s
+    await network.discovery.announce(run_id(config), record, life_s, config.run.name)
+    return record
+
+
+def roles_of(options: PeerOptions) -> tuple[Role, ...]:
+    """What a peer does: everyone witnesses, and who has a tier trains."""
+    return (Role.WITNESS,) if options.is_witness else (Role.TRAINER, Role.WITNESS)
+
+
+async def _advertised_host(network: Network, options: PeerOptions) -> str:
+    """The host to tell others: the operator's word, the one we listen on, or the daemon's guess."""
+    if options.announce:
+        return options.announce
+    if options.listen.host not in _ANY_HOST:
+        return options.listen.host
+    _, addresses = await network.daemon.control.identify()
+    hosts = [address.host for address in addresses if not address.host.startswith("127.")]
+    return hosts[0] if hosts else "127.0.0.1"

@@ -1,0 +1,270 @@
+"""One peer in a run that has begun: agreement, rounds, parameters, and what ties them together."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from psyche_p2p.clock import Clock
+from psyche_p2p.config import RunConfig, run_id
+from psyche_p2p.consensus import (
+    Agreement,
+    IdentitySigner,
+    Memory,
+    SignatureChecker,
+    Timeouts,
+)
+from psyche_p2p.coordinator import State
+from psyche_p2p.coordinator.heard import Heard
+from psyche_p2p.errors import PsycheError
+from psyche_p2p.identity import Identity
+from psyche_p2p.ids import BlockHash, Height, PeerId, Tier, View, short_id
+from psyche_p2p.log import get_logger
+from psyche_p2p.net.anti_entropy import AntiEntropy
+from psyche_p2p.net.reconciler import Reconciler
+from psyche_p2p.net.statements import Frontier, StatementPool
+from psyche_p2p.node.blob_desk import BlobDesk
+from psyche_p2p.node.bulk_plane import BulkPlane, Told
+from psyche_p2p.node.directory import Directory
+from psyche_p2p.node.log_store import LogStore
+from psyche_p2p.node.parameters import Parameters
+from psyche_p2p.node.reporting import phase_event, report_step
+from psyche_p2p.node.rounds import RoundWork
+from psyche_p2p.node.settled import Settled
+from psyche_p2p.node.supervision import TaskTree
+from psyche_p2p.node.timers import Timers
+from psyche_p2p.node.voice import Voice
+from psyche_p2p.node.voting import Voting, WatchedRun
+from psyche_p2p.node.wal import FileWal
+from psyche_p2p.node.witnessing import NoParameters
+from psyche_p2p.observe import events
+from psyche_p2p.wire import DecidedBlock, Envelope, Join, Phase, Proposal, Vote
+from psyche_p2p.wire.messages import Withdraw
+
+_BLOCKS_AT_ONCE = 64
+_LEAVE_S = 2.0
+_log = get_logger(__name__)
+NO_FRONTIER = Frontier(Height(0), BlockHash(bytes(32)), View(0), ())
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a participation is made of; everything here outlives it."""
+
+    config: RunConfig
+    identity: Identity
+    clock: Clock
+    timers: Timers
+    voice: Voice
+    directory: Directory
+    bulk: BulkPlane
+    statements: StatementPool
+    heard: Heard
+    settled: Settled
+    blobs: BlobDesk
+    log: LogStore
+    wal: FileWal
+    has_whole_memory: bool
+    make_join: Callable[[State], Join]
+    emit: Callable[[events.Event], None]
+    told: Told
+    checkpoint_folder: str
+
+
+class Participation:
+    """Runs inside a task tree until the run is finished or the peer leaves."""
+
+    def __init__(
+        self, around: Circumstances, state: State, parameters: Parameters | NoParameters
+    ) -> None:
+        self._around = around
+        self._parameters = parameters
+        self._me: PeerId = around.identity.peer_id
+        self.finished = asyncio.Event()
+        self._released = asyncio.Event()
+        self._pulling: set[PeerId] = set()
+        self._tree: TaskTree | None = None
+        app = WatchedRun(
+            state,
+            self._me,
+            around.identity.sign,
+            around.heard.pool,
+            around.timers.offset_ms,
+        )
+        app.steps = {}
+        signer = IdentitySigner(around.identity, run_id(around.config))
+        core = Agreement(
+            app,
+            signer,
+            SignatureChecker(run_id(around.config)),
+            Timeouts(),
+            Memory(is_complete=around.has_whole_memory),
+        )
+        self._voting = Voting(
+            app,
+            core,
+            self._me,
+            around.heard,
+            around.voice,
+            around.log,
+            around.wal,
+            around.timers,
+            around.emit,
+        )
+        self._rounds = RoundWork(
+            self._me,
+            lambda: app.state,
+            around.heard,
+            around.voice,
+            parameters,
+            around.blobs,
+            around.timers,
+            around.make_join,
+            around.emit,
+        )
+
+    @property
+    def state(self) -> State:
+        return self._voting.state
+
+    @property
+    def is_done(self) -> bool:
+        return self.state.phase is Phase.FINISHED
+
+    def is_member(self, peer: PeerId) -> bool:
+        """Whether this peer may say something about the run."""
+        return self._voting.app.is_member(peer)
+
+    def start(self, tree: TaskTree) -> None:
+        """Take part from now on."""
+        around = self._around
+        self._tree = tree
+        self._voting.on_step = self._on_step
+        self._voting.on_head = self._on_head
+        self._voting.pull_from = self._pull_from
+        self._parameters.on_change = self._rounds.on_parameters
+        around.heard.forget_before(self.state)
+        self._move_frontier()
+        around.directory.follow(self.state)
+        around.emit(phase_event(self.state))
+        tree.start("parameters", self._parameters.run())
+        core = AntiEntropy(
+            around.statements,
+            around.config.network.anti_entropy_s,
+            random.SystemRandom().choice,
+        )
+        reconciler = Reconciler(
+            around.statements,
+            core,
+            around.bulk.client,
+            around.clock,
+            around.directory.members,
+            self._on_blocks,
+            self._voting.on_heard,
+        )
+        tree.start("anti-entropy", reconciler.run())
+        self._voting.start()
+        self._on_head()
+
+    def on_envelope(self, envelope: Envelope) -> None:
+        """A statement whose signature has been checked, from gossip or from a member."""
+        if isinstance(envelope.message, (Vote, Proposal)):
+            if envelope.sender != self._me:
+                self._voting.on_vote(envelope)
+        elif self._around.heard.take(envelope):
+            self._rounds.on_statement(envelope)
+            self._voting.look_soon()
+
+    async def leave(self, reason: str) -> None:
+        """Say that we go, and give the others a moment to note it."""
+        self._rounds.is_leaving = True
+        state = self.state
+        if any(one.peer == self._me for one in state.active_members) and not self.is_done:
+            self._around.voice.say(Withdraw(state.epoch, reason))
+            try:
+                await asyncio.wait_for(self._released.wait(), _LEAVE_S)
+            except asyncio.TimeoutError:
+                _log.info("left before the others noted it: they will notice")
+
+    async def finish(self) -> None:
+        """The run is over: wait until its last parameters are measured and written."""
+        await self._parameters.drain()
+
+    async def close(self) -> None:
+        """Stop what runs outside the tree of tasks."""
+        await self._rounds.close()
+
+    # What a decided block changes
+
+    def _on_step(self, before: State, after: State, _decided: DecidedBlock) -> None:
+        around = self._around
+        around.settled.on_state(after)
+        report_step(before, after, around.emit)
+        around.directory.follow(after)
+        if after.closed_count > before.closed_count:
+            self._parameters.catch_up()
+        self._parameters.compare_with_log()
+        if after.phase is not before.phase:
+            self._on_phase(before, after)
+        if not any(one.peer == self._me for one in after.active_members):
+            self._released.set()
+
+    def _on_phase(self, before: State, after: State) -> None:
+        if before.phase is Phase.COOLDOWN:
+            tiers = frozenset(Tier(one.join.tier) for one in after.applicants)
+            self._parameters.store_for(tiers)
+            self._parameters.evaluate_and_save(self._around.checkpoint_folder)
+        elif after.phase is Phase.WARMUP:
+            self._parameters.store_for(frozenset(Tier(one.join.tier) for one in after.entrants))
+        if after.phase is Phase.FINISHED:
+            self.finished.set()
+
+    def _on_head(self) -> None:
+        self._around.told.height = self.state.height
+        self._move_frontier()
+        self._rounds.on_state()
+        if self.is_done:
+            self.finished.set()
+
+    def _move_frontier(self) -> None:
+        """Keep and compare statements about what is open now."""
+        state = self.state
+        rounds = [(state.epoch, one.round) for one in state.open_rounds]
+        if state.phase is Phase.COOLDOWN:  # the final attestations name the round after the last
+            rounds.append((state.epoch, state.next_round))
+        frontier = Frontier(
+            state.height, state.block_hash, self._voting.core.state.view, tuple(rounds)
+        )
+        self._around.statements.move_to(frontier)
+
+    # What others have that we do not
+
+    def _on_blocks(self, peer: PeerId, blocks: Sequence[DecidedBlock]) -> None:
+        for decided in blocks:
+            if not self._voting.on_decided(decided):
+                _log.debug("a block that is of no use", peer=short_id(peer))
+
+    def _pull_from(self, peer: PeerId) -> None:
+        """A peer is ahead: ask it for the blocks between, once at a time."""
+        if self._tree is not None and peer not in self._pulling:
+            self._pulling.add(peer)
+            self._tree.start(f"pull-from-{short_id(peer)}", self._pull(peer))
+
+    async def _pull(self, peer: PeerId) -> None:
+        around = self._around
+        client, contact = around.bulk.client, around.directory.members().get(peer)
+        if contact is None:
+            client, contact = around.bulk.joiner_client, around.directory.open_doors().get(peer)
+        try:
+            while contact is not None:
+                first = Height(self.state.height + 1)
+                blocks = await client.log(contact, first, _BLOCKS_AT_ONCE)
+                self._on_blocks(peer, blocks)
+                if len(blocks) < _BLOCKS_AT_ONCE:
+                    return
+        except PsycheError as error:
+            _log.debug("blocks cannot be pulled", peer=short_id(peer), cause=str(error))
+        finally:
+            self._pulling.discard(peer)

@@ -1,0 +1,357 @@
+"""The whole peer: from an identity and a bootstrap address to a part in a run, and out again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+
+from psyche_p2p.blobs import BlobStore
+from psyche_p2p.clock import Clock
+from psyche_p2p.config import canonical_bytes, run_id
+from psyche_p2p.consensus import IdentitySigner
+from psyche_p2p.coordinator import State
+from psyche_p2p.coordinator.heard import Heard
+from psyche_p2p.ids import BlobHash, PeerId, RunId, Tier
+from psyche_p2p.log import get_logger
+from psyche_p2p.model.schema import model_schema, schema_hash
+from psyche_p2p.net.allocator import keep_freed_memory
+from psyche_p2p.net.gatekeeper import ACCEPTED, Judgement, ignore
+from psyche_p2p.net.gossip import Gossip
+from psyche_p2p.net.parameter_offers import ParameterOffers
+from psyche_p2p.net.statements import StatementPool
+from psyche_p2p.net.tls import MemberTrust
+from psyche_p2p.node.beginning import find_beginnings, require_same_beginning
+from psyche_p2p.node.blob_desk import BlobDesk
+from psyche_p2p.node.bulk_plane import BulkPlane, Told
+from psyche_p2p.node.directory import Directory
+from psyche_p2p.node.donors import PeerDonors
+from psyche_p2p.node.entering import find_beginning
+from psyche_p2p.node.founding_work import FoundingWork
+from psyche_p2p.node.home import Home, RunFolder
+from psyche_p2p.node.log_store import LogStore
+from psyche_p2p.node.network import announce, enter_network, find_config, roles_of
+from psyche_p2p.node.options import PeerOptions
+from psyche_p2p.node.parameters import Parameters
+from psyche_p2p.node.participation import NO_FRONTIER, Circumstances, Participation
+from psyche_p2p.node.replay import catch_up, replay_own
+from psyche_p2p.node.settled import Settled
+from psyche_p2p.node.snapshots import Snapshots
+from psyche_p2p.node.supervision import TaskTree
+from psyche_p2p.node.timers import Timers
+from psyche_p2p.node.trainer_desk import TrainerDesk
+from psyche_p2p.node.voice import Voice
+from psyche_p2p.node.wal import FileWal, open_wal
+from psyche_p2p.node.witnessing import NoParameters
+from psyche_p2p.observe import events
+from psyche_p2p.train.messages import Progress, Ready, Setup
+from psyche_p2p.wire import Capabilities, Envelope, Join, Vote
+from psyche_p2p.wire.messages import OwnerOrder
+
+LINGER_S = 3.0
+"""How long a peer whose run is over stays, so that others get the last block from it."""
+_log = get_logger(__name__)
+
+
+class Peer:
+    """One peer of one run; `run` is its whole life."""
+
+    def __init__(
+        self, options: PeerOptions, clock: Clock, emit: Callable[[events.Event], None]
+    ) -> None:
+        self._options = options
+        self._clock = clock
+        self._emit = emit
+        self._home = Home(options.home)
+        self._heard = Heard()
+        self._settled = Settled()
+        self._ready: Ready | None = None
+        self._founding: FoundingWork | None = None
+        self._participation: Participation | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Take part until the run is finished or `stop` is set; raises what cannot be mended."""
+        keep_freed_memory()
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self._home.locked())
+            self._identity = self._home.identity()
+            self._own = self._home.certificate(self._identity, self._clock)
+            self._timers = Timers(self._clock)
+            stack.callback(self._timers.cancel_all)
+            self._network = await enter_network(stack, self._options, self._identity, self._emit)
+            self._trust = MemberTrust(self._clock)
+            self._config = await find_config(self._network, self._options, self._directory_of)
+            self._run_id = run_id(self._config)
+            self._emit(events.RunFound(self._run_id.hex(), self._config.run.name))
+            await self._open_run(stack)
+            await self._live(stack, stop)
+
+    # Entering, one thing after the other
+
+    async def _open_run(self, stack: AsyncExitStack) -> None:
+        """Everything that serves the run before there is anything to say in it."""
+        config, options = self._config, self._options
+        self._folder: RunFolder = self._home.run_folder(self._run_id)
+        self._store = BlobStore.open(self._folder.store, options.store_bytes)
+        self._offers = ParameterOffers(self._clock)
+        self._told = Told(config, self._offers)
+        self._schema = schema_hash(model_schema(config.model))
+        self._statements = StatementPool(self._run_id, self._is_member, NO_FRONTIER, self._dispatch)
+        self._bulk = await stack.enter_async_context(
+            BulkPlane(
+                options.listen,
+                self._own,
+                self._trust,
+                self._store,
+                self._told,
+                self._offers,
+                self._statements,
+                config.network.max_blob_bytes,
+                self._clock,
+            )
+        )
+        self._directory = self._directory_of(self._run_id)
+        self._voice = Voice(IdentitySigner(self._identity, self._run_id), self._hear_ourselves)
+        self._blobs = BlobDesk(config, self._schema, self._store, self._bulk.swarm, self._directory)
+        self._record = await announce(self._network, options, config, self._bulk, self._own)
+        await self._report_started()
+
+    async def _report_started(self) -> None:
+        addresses = await self._network.multiaddrs()
+        self._emit(
+            events.Started(
+                self._identity.peer_id,
+                self._options.tier or 0,
+                "witness" if self._options.is_witness else "trainer",
+                addresses,
+                self._record.bulk_addresses,
+            )
+        )
+        _log.info("listening", peer=self._identity.peer_id)
+        for address in addresses:
+            _log.info("others join with", bootstrap=address)
+
+    def _directory_of(self, wanted: RunId) -> Directory:
+        async def renew() -> None:
+            await self._bulk.members.renew()
+
+        me = self._identity.peer_id
+        return Directory(wanted, me, self._network.discovery, self._trust, renew)
+
+    # Living
+
+    async def _live(self, stack: AsyncExitStack, stop: asyncio.Event) -> None:
+        desk = await self._start_trainer(stack)
+        tree = await stack.enter_async_context(TaskTree())
+        gossip = await stack.enter_async_context(
+            Gossip(
+                self._network.daemon,
+                self._identity,
+                self._run_id,
+                self._judge,
+                is_member=self._is_member,
+            )
+        )
+        tree.start("directory", self._directory.run())
+        tree.start("voice", self._voice.run(gossip))
+        tree.start("listening", self._listen(gossip))
+        ended = asyncio.Event()
+        tree.start("run", self._take_part(tree, desk, ended))
+        tree.start("stop", _forward(stop, ended))
+        try:
+            await tree.wait(ended)
+            await self._end(stop)
+        finally:
+            if self._participation is not None:
+                await self._participation.close()
+
+    async def _take_part(
+        self, tree: TaskTree, desk: TrainerDesk | None, ended: asyncio.Event
+    ) -> None:
+        """Find or found the beginning, catch up with the log, then follow it to the run's end."""
+        wal, has_wal = open_wal(self._folder.wal, self._run_id)
+        log = await self._open_log(desk, wal)
+        self._told.head, self._told.log = log.head, log
+        if desk is not None and desk.ready is not None:
+            require_same_beginning(log.head, self._config, desk.ready, self._schema)
+        state = replay_own(log, self._settled.on_state)
+        self._directory.follow(state)
+        doors = list(self._directory.open_doors().values())
+        if doors:
+            client = self._bulk.joiner_client
+            state = await catch_up(state, log, client, doors, self._settled.on_state)
+        has_spoken = state.find_account(self._identity.peer_id) is not None
+        around = self._circumstances(log, wal, has_whole_memory=has_wal or not has_spoken)
+        participation = Participation(around, state, self._parameters(desk))
+        self._participation = participation
+        self._founding = None
+        participation.start(tree)
+        await participation.finished.wait()
+        ended.set()
+
+    async def _open_log(self, desk: TrainerDesk | None, wal: FileWal) -> LogStore:
+        """The run's log on this disk; if there is none, the one that the run begins with."""
+        if self._folder.log.exists():
+            return LogStore.open(self._folder.log)
+        ready = desk.ready if desk is not None else None
+        self._founding = FoundingWork(
+            self._config,
+            IdentitySigner(self._identity, self._run_id),
+            self._make_join(None),
+            lambda: find_beginnings(self._config, ready, self._schema),
+            self._voice,
+            wal,
+            self._timers,
+            lambda: find_beginning(self._bulk.joiner_client, self._directory, self._run_id),
+        )
+        head = await self._founding.run()
+        _log.info("the run has begun", founders=len(head.genesis.founders))
+        return LogStore.create(self._folder.log, head)
+
+    def _circumstances(
+        self, log: LogStore, wal: FileWal, *, has_whole_memory: bool
+    ) -> Circumstances:
+        return Circumstances(
+            config=self._config,
+            identity=self._identity,
+            clock=self._clock,
+            timers=self._timers,
+            voice=self._voice,
+            directory=self._directory,
+            bulk=self._bulk,
+            statements=self._statements,
+            heard=self._heard,
+            settled=self._settled,
+            blobs=self._blobs,
+            log=log,
+            wal=wal,
+            has_whole_memory=has_whole_memory,
+            make_join=self._make_join,
+            emit=self._emit,
+            told=self._told,
+            checkpoint_folder=str(self._folder.checkpoint),
+        )
+
+    def _parameters(self, desk: TrainerDesk | None) -> Parameters | NoParameters:
+        tier = self._options.tier
+        if desk is None or tier is None:
+            return NoParameters(self._settled, self._blobs)
+        donors = PeerDonors(
+            self._config,
+            tier,
+            self._store,
+            self._bulk.client,
+            self._bulk.swarm,
+            self._directory,
+            self._settled,
+            self._emit,
+        )
+        snapshots = Snapshots(self._folder.snapshots, self._store, tier, self._offers)
+        parameters = Parameters(
+            desk, tier, self._settled, self._blobs, snapshots, donors, self._emit
+        )
+        parameters.wanted_tiers = self._offers.wanted_tiers
+        return parameters
+
+    async def _start_trainer(self, stack: AsyncExitStack) -> TrainerDesk | None:
+        options = self._options
+        if options.tier is None:
+            return None
+        _log.info("starting the trainer", tier=options.tier, device=options.device)
+        setup = Setup(
+            config=canonical_bytes(self._config).decode(),
+            store=str(self._folder.store),
+            store_bytes=options.store_bytes,
+            peer=self._identity.peer_id,
+            tier=options.tier,
+            device=options.device,
+            threads=options.threads,
+            micro_batch=options.micro_batch,
+            checkpoint="",
+            data_dir=str(options.data_dir or ""),
+            compile=options.compile,
+        )
+        desk = await stack.enter_async_context(TrainerDesk(setup, _say_progress))
+        ready = desk.ready
+        assert ready is not None, "entered"
+        _log.info(
+            "trainer ready",
+            device=ready.device,
+            parameters=ready.parameters,
+            seconds=round(ready.seconds, 1),
+        )
+        self._ready = ready
+        return desk
+
+    async def _end(self, stop: asyncio.Event) -> None:
+        """Leave in order: say so if the run goes on, or stay a moment for those behind us."""
+        participation = self._participation
+        if participation is None:
+            return
+        if participation.is_done:
+            await participation.finish()
+            self._emit(events.Finished(self._settled.closed_count))
+            _log.info("the run is finished", rounds=self._settled.closed_count)
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stop.wait(), LINGER_S)
+        else:
+            _log.info("leaving")
+            await participation.leave("told to stop")
+
+    # What arrives
+
+    async def _listen(self, gossip: Gossip) -> None:
+        while True:
+            envelope = await gossip.receive()
+            if not self._statements.add(envelope):
+                self._dispatch(envelope)
+
+    def _hear_ourselves(self, envelope: Envelope) -> None:
+        if not self._statements.add(envelope):
+            self._dispatch(envelope)
+
+    def _dispatch(self, envelope: Envelope) -> None:
+        """A statement whose signature has been checked, ours included."""
+        if self._participation is not None:
+            self._participation.on_envelope(envelope)
+        elif self._founding is not None and isinstance(envelope.message, Join):
+            self._founding.on_join(envelope)
+        elif self._founding is not None and isinstance(envelope.message, Vote):
+            self._founding.on_vote(envelope)
+
+    def _judge(self, envelope: Envelope) -> Judgement:
+        """Strangers may only ask to join, and only of a run that we know."""
+        if isinstance(envelope.message, Join | OwnerOrder) or self._is_member(envelope.sender):
+            return ACCEPTED
+        return ignore("not a member of this run")
+
+    def _is_member(self, peer: PeerId) -> bool:
+        return self._participation is None or self._participation.is_member(peer)
+
+    def _make_join(self, state: State | None) -> Join:
+        """Our request to take part in the next epoch, newer than every earlier one."""
+        account = state.find_account(self._identity.peer_id) if state is not None else None
+        known = account.nonce if account is not None else 0
+        ready = self._ready
+        return Join(
+            roles=roles_of(self._options),
+            tier=self._options.tier or Tier(0),
+            capabilities=Capabilities(
+                tokens_per_s=0,
+                memory_bytes=0 if ready is None else ready.memory_bytes,
+                device="none" if ready is None else ready.device,
+            ),
+            addresses=(),
+            tls_fingerprint=BlobHash(self._own.fingerprint),
+            schema_hash=self._schema,
+            nonce=max(known + 1, self._clock.time_ms()),
+        )
+
+
+def _say_progress(progress: Progress) -> None:
+    _log.debug("training", round=progress.round, done=progress.done, total=progress.total)
+
+
+async def _forward(stop: asyncio.Event, ended: asyncio.Event) -> None:
+    await stop.wait()
+    ended.set()

@@ -1,0 +1,352 @@
+"""What the log asks of this peer: train, fetch, witness, say so, and say it again if unheard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from psyche_p2p.blobs import BlobError
+from psyche_p2p.coordinator import (
+    Signed,
+    State,
+    closing_voters,
+    final_attestation,
+    order_blobs,
+    warm_statement,
+)
+from psyche_p2p.coordinator.heard import Heard, as_signed
+from psyche_p2p.errors import StorageError, Unavailable
+from psyche_p2p.ids import BatchInterval, BlobHash, ParamRoot, PeerId, RoundIndex, short_id
+from psyche_p2p.log import get_logger
+from psyche_p2p.node.blob_desk import BlobDesk
+from psyche_p2p.node.timers import Timers
+from psyche_p2p.node.voice import Voice
+from psyche_p2p.observe import events
+from psyche_p2p.train.messages import Train, Trained
+from psyche_p2p.wire import Attestation, AttestedBlob, Commitment, Envelope, Join, Phase
+from psyche_p2p.wire.records import OpenRound, Slot
+
+REPEAT_MS = 2000
+PATIENCE_MS = 2000
+"""A witness that still lacks blobs says after this long what it holds."""
+_log = get_logger(__name__)
+
+
+class Held(Protocol):
+    """What this peer knows of the parameters; a witness without a model knows nothing of them."""
+
+    @property
+    def applied(self) -> RoundIndex:
+        """How many rounds our parameters have had."""
+
+    def roots_at(self, param_round: RoundIndex) -> tuple[ParamRoot, ...] | None:
+        """Our roots after so many rounds; None while they are not known."""
+
+    def train(
+        self, command: Train, is_wanted: Callable[[], bool], done: Callable[[Trained], None]
+    ) -> None:
+        """Train a batch in its turn."""
+
+
+class RoundWork:
+    """Trains, holds, attests; what was said is said again while nothing is decided."""
+
+    def __init__(
+        self,
+        me: PeerId,
+        state: Callable[[], State],
+        heard: Heard,
+        voice: Voice,
+        held: Held,
+        blobs: BlobDesk,
+        timers: Timers,
+        make_join: Callable[[State], Join],
+        emit: Callable[[events.Event], None],
+    ) -> None:
+        self._me = me
+        self._state = state
+        self._heard = heard
+        self._voice = voice
+        self._parameters = held
+        self._blobs = blobs
+        self._timers = timers
+        self._make_join = make_join
+        self._emit = emit
+        self.is_leaving = False
+        self._begun: set[RoundIndex] = set()
+        self._said: dict[int | str, Envelope] = {}
+        self._holding: dict[RoundIndex, dict[tuple[BatchInterval, PeerId], Signed]] = {}
+        self._fetching: dict[BlobHash, asyncio.Task[None]] = {}
+        self._attested: dict[RoundIndex, int] = {}
+        self._phase_key: tuple[Any, ...] = ()
+
+    # What happens
+
+    def on_state(self) -> None:
+        """The head moved: take up what the new state asks for."""
+        state = self._state()
+        self._forget_before(state.closed_count)
+        key = (state.phase, state.epoch, state.closed_count)
+        if key == self._phase_key:
+            return
+        self._phase_key = key
+        self._said = {k: v for k, v in self._said.items() if self._is_current(v.message)}
+        self._take_up(state)
+        self._timers.after(REPEAT_MS, self._repeat, key)
+
+    def on_parameters(self) -> None:
+        """Our parameters moved, or are known at last."""
+        state = self._state()
+        if state.phase in (Phase.WARMUP, Phase.COOLDOWN):
+            self._take_up(state)
+
+    def on_statement(self, envelope: Envelope) -> None:
+        """Somebody committed to a blob: fetch it."""
+        if isinstance(envelope.message, Commitment):
+            self._fetch(as_signed(envelope))
+
+    async def close(self) -> None:
+        """Stop fetching."""
+        tasks = list(self._fetching.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _take_up(self, state: State) -> None:
+        match state.phase:
+            case Phase.WAITING_FOR_MEMBERS | Phase.PAUSED:
+                self._ask_to_join(state)
+            case Phase.WARMUP:
+                self._ask_to_join(state)
+                self._say_warm(state)
+            case Phase.TRAIN:
+                self._ask_to_join(state)
+                self._work_on_rounds(state)
+            case Phase.COOLDOWN:
+                self._say_final(state)
+            case _:
+                pass
+
+    # Joining, beginning and ending an epoch
+
+    def _ask_to_join(self, state: State) -> None:
+        """Whoever has no part in this epoch or the next asks to be in the next."""
+        if self.is_leaving or self._takes_part(state) or "join" in self._said:
+            return
+        account = state.find_account(self._me)
+        if account is not None and account.is_banned:
+            return
+        self._say("join", self._make_join(state))
+
+    def _takes_part(self, state: State) -> bool:
+        waiting = {one.peer for one in (*state.applicants, *state.entrants)}
+        return self._me in waiting or self._me in {one.peer for one in state.active_members}
+
+    def _say_warm(self, state: State) -> None:
+        is_entering = any(one.peer == self._me for one in state.entrants)
+        if is_entering and "warm" not in self._said and self._has(state, state.param_round):
+            self._say("warm", warm_statement(state))
+
+    def _say_final(self, state: State) -> None:
+        roots = self._parameters.roots_at(state.closed_count)
+        if roots is not None and self._me in closing_voters(state) and "final" not in self._said:
+            self._say("final", final_attestation(state, roots))
+
+    def _has(self, state: State, param_round: RoundIndex) -> bool:
+        """Whether we hold exactly the parameters that the log names."""
+        roots = self._parameters.roots_at(param_round)
+        return roots is not None and roots == state.param_roots[: len(roots)]
+
+    # Rounds
+
+    def _work_on_rounds(self, state: State) -> None:
+        for opened in state.open_rounds:
+            for slot in opened.slots:
+                if slot.trainer == self._me and opened.round not in self._begun:
+                    self._train(state, opened, slot)
+            for signed in list(self._heard.commitments_of(opened.round)):
+                self._fetch(signed)
+            self._attest_if_complete(opened)
+            self._timers.after(PATIENCE_MS, self._attest_late, opened)
+
+    def _train(self, state: State, opened: OpenRound, slot: Slot) -> None:
+        self._begun.add(opened.round)
+        command = Train(
+            epoch=state.epoch,
+            round=opened.round,
+            batch_start=slot.batch.start,
+            batch_end=slot.batch.end,
+            learning_rate_bits=opened.learning_rate_bits,
+        )
+        self._parameters.train(
+            command,
+            lambda: self._open_round(opened.round) is not None,
+            lambda trained: self._commit(slot, state, trained),
+        )
+
+    def _commit(self, slot: Slot, state: State, trained: Trained) -> None:
+        self._emit(
+            events.Trained(
+                trained.round,
+                slot.batch.start,
+                slot.batch.end,
+                trained.loss,
+                trained.tokens,
+                trained.seconds,
+            )
+        )
+        commitment = Commitment(
+            epoch=state.epoch,
+            round=RoundIndex(trained.round),
+            batch=slot.batch,
+            blob_hash=BlobHash(bytes.fromhex(trained.blob)),
+            size_bytes=trained.size_bytes,
+            payload_hash=BlobHash(bytes.fromhex(trained.payload)),
+            tokens_per_s=int(trained.tokens / max(trained.seconds, 1e-3)),
+        )
+        self._blobs.keep(commitment.blob_hash, commitment.round)
+        self._hold(as_signed(self._say(trained.round, commitment)))
+
+    def _fetch(self, signed: Signed) -> None:
+        """Get a blob and look at it; it is held once it is good."""
+        commitment: Commitment = signed.message
+        found = self._find_slot(signed)
+        if found is None or commitment.blob_hash in self._fetching:
+            return
+        if (commitment.batch, signed.sender) in self._holding.get(commitment.round, {}):
+            return
+        task = asyncio.create_task(self._take_in(signed, *found), name="take-in-blob")
+        self._fetching[commitment.blob_hash] = task
+        task.add_done_callback(lambda _: self._fetching.pop(commitment.blob_hash, None))
+
+    async def _take_in(self, signed: Signed, opened: OpenRound, slot: Slot) -> None:
+        commitment: Commitment = signed.message
+        try:
+            self._blobs.keep(commitment.blob_hash, commitment.round)
+            await self._blobs.fetch(commitment.blob_hash, (signed.sender,))
+            reasons = await self._blobs.check(commitment, opened, slot)
+        except (Unavailable, StorageError) as error:
+            _log.warning(
+                "a contribution cannot be had",
+                round=commitment.round,
+                trainer=short_id(signed.sender),
+                cause=str(error),
+            )
+            return
+        except BlobError as error:
+            self._accuse(signed, str(error))
+            return
+        if reasons:
+            self._accuse(signed, str(reasons[0]))
+        else:
+            self._hold(signed)
+
+    def _accuse(self, signed: Signed, reason: str) -> None:
+        _log.warning(
+            "a contribution is invalid",
+            round=signed.message.round,
+            trainer=signed.sender,
+            reason=reason,
+        )
+        self._emit(events.Accused(signed.sender, f"round {signed.message.round}: {reason}"))
+
+    def _hold(self, signed: Signed) -> None:
+        commitment: Commitment = signed.message
+        held = self._holding.setdefault(commitment.round, {})
+        held.setdefault((commitment.batch, signed.sender), signed)
+        opened = self._open_round(commitment.round)
+        if opened is not None:
+            self._attest_if_complete(opened)
+
+    def _attest_if_complete(self, opened: OpenRound) -> None:
+        if len(self._holding.get(opened.round, {})) >= len(opened.slots):
+            self._attest(opened)
+
+    def _attest_late(self, opened: OpenRound) -> None:
+        """Something is missing: say what is there, and look again."""
+        if self._open_round(opened.round) is None:
+            return
+        if self._holding.get(opened.round):
+            self._attest(opened)
+        for signed in list(self._heard.commitments_of(opened.round)):
+            self._fetch(signed)
+        self._timers.after(PATIENCE_MS, self._attest_late, opened)
+
+    def _attest(self, opened: OpenRound) -> None:
+        """Say what we hold of a round, and which parameters we reached before it opened."""
+        state = self._state()
+        held = self._holding.get(opened.round, {})
+        reached = self._reached(state, opened)
+        if self._me not in opened.committee or reached is None:
+            return
+        if self._attested.get(opened.round, 0) >= len(held):
+            return
+        self._attested[opened.round] = len(held)
+        blobs = (
+            AttestedBlob(one.message.batch, one.sender, one.message.blob_hash)
+            for one in held.values()
+        )
+        param_round, roots = reached
+        statement = Attestation(state.epoch, opened.round, order_blobs(blobs), param_round, roots)
+        self._say(-1 - opened.round, statement)
+
+    def _reached(
+        self, state: State, opened: OpenRound
+    ) -> tuple[RoundIndex, tuple[ParamRoot, ...]] | None:
+        """The parameters this round's training began with, which all can have reached by now.
+
+        Whoever is behind names what it has; whoever does not know what it has says nothing.
+        """
+        canonical = RoundIndex(max(0, opened.round - state.rules.pipeline_depth))
+        for param_round in (canonical, self._parameters.applied):
+            roots = self._parameters.roots_at(param_round)
+            if roots is not None and param_round <= state.closed_count:
+                return param_round, roots
+        return None
+
+    # Saying and repeating
+
+    def _say(self, name: int | str, message: Any) -> Envelope:
+        envelope = self._voice.say(message)
+        self._said[name] = envelope
+        return envelope
+
+    def _repeat(self, key: tuple[Any, ...]) -> None:
+        """Nothing was decided for a while: what we said may have been lost."""
+        if key != self._phase_key:
+            return
+        for envelope in self._said.values():
+            if self._is_current(envelope.message):
+                self._voice.repeat(envelope)
+        self._take_up(self._state())
+        self._timers.after(REPEAT_MS, self._repeat, key)
+
+    def _is_current(self, message: Any) -> bool:
+        state = self._state()
+        match message:
+            case Commitment() | Attestation():
+                is_final = state.phase is Phase.COOLDOWN and message.epoch == state.epoch
+                return is_final or message.round >= state.closed_count
+            case Join():
+                return not self._takes_part(state)
+            case _:
+                return state.phase is Phase.WARMUP and message.epoch == state.epoch
+
+    def _find_slot(self, signed: Signed) -> tuple[OpenRound, Slot] | None:
+        commitment: Commitment = signed.message
+        opened = self._open_round(commitment.round)
+        if opened is None or commitment.epoch != self._state().epoch:
+            return None
+        for slot in opened.slots:
+            if (slot.batch, slot.trainer) == (commitment.batch, signed.sender):
+                return opened, slot
+        return None
+
+    def _open_round(self, index: RoundIndex | int) -> OpenRound | None:
+        return next((one for one in self._state().open_rounds if one.round == index), None)
+
+    def _forget_before(self, first: RoundIndex) -> None:
+        self._begun = {one for one in self._begun if one >= first}
+        self._holding = {k: v for k, v in self._holding.items() if k >= first}
+        self._attested = {k: v for k, v in self._attested.items() if k >= first}

@@ -1,0 +1,112 @@
+"""The peer's trainer, whichever process that is just now: asked one thing at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+
+from typing_extensions import Self
+
+from psyche_p2p.errors import ResourceError, Unavailable
+from psyche_p2p.log import get_logger
+from psyche_p2p.node.trainer_process import TrainerProcess
+from psyche_p2p.train.messages import Command, Event, Progress, Ready, Setup, Warned
+
+_MAX_DEATHS = 5
+_STEADY_S = 300.0  # a trainer that lived so long was not killed by its own doing
+_log = get_logger(__name__)
+
+
+class TrainerLost(Unavailable):
+    """The trainer process died; a new one is ready, with the run's initial parameters."""
+
+
+class TrainerDesk:
+    """Runs a trainer while entered, and another one whenever it dies."""
+
+    def __init__(self, setup: Setup, on_progress: Callable[[Progress], None]) -> None:
+        self._setup = setup
+        self._on_progress = on_progress
+        self._process: TrainerProcess | None = None
+        self._lock = asyncio.Lock()
+        self._deaths = 0
+        self._born_at = 0.0
+        self.ready: Ready | None = None
+        """What the trainer said when its model and data were there."""
+        self.restarts = 0
+
+    async def __aenter__(self) -> Self:
+        await self._begin()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            await process.__aexit__(kind, error, trace)
+
+    @property
+    def pid(self) -> int | None:
+        """The trainer's process id, for whoever watches its memory."""
+        return None if self._process is None else self._process.pid
+
+    async def ask(self, command: Command) -> Event:
+        """Have a command carried out.
+
+        TrainerFailed if it could not be; TrainerLost if the trainer died over it, in which case the
+        parameters have to be brought back before anything else is asked.
+        """
+        async with self._lock:
+            process = self._process
+            if process is None:
+                raise Unavailable("the trainer is not running")
+            try:
+                await process.send(command)
+                return await self._answer(process)
+            except Unavailable as error:
+                if self._process is None:
+                    raise
+                await self._replace(str(error))
+                raise TrainerLost(str(error)) from error
+
+    async def _answer(self, process: TrainerProcess) -> Event:
+        while True:
+            event = await process.receive()
+            if isinstance(event, Progress):
+                self._on_progress(event)
+            elif isinstance(event, Warned):
+                _log.warning(event.text)
+            else:
+                return event
+
+    async def _begin(self) -> None:
+        process = TrainerProcess(self._setup)
+        await process.__aenter__()
+        try:
+            self.ready = await process.ready()
+        except BaseException:
+            await process.__aexit__(None, None, None)
+            raise
+        self._process = process
+        self._born_at = asyncio.get_running_loop().time()
+
+    async def _replace(self, cause: str) -> None:
+        """Start another trainer; ResourceError when it keeps dying."""
+        process, self._process = self._process, None
+        lived_s = asyncio.get_running_loop().time() - self._born_at
+        self._deaths = 1 if lived_s > _STEADY_S else self._deaths + 1
+        _log.warning("the trainer is started again", cause=cause, deaths=self._deaths)
+        if process is not None:
+            await process.__aexit__(None, None, None)
+        if self._deaths >= _MAX_DEATHS:
+            raise ResourceError(
+                f"the trainer died {self._deaths} times: {cause}",
+                "free memory, use a larger --tier, or see the log above",
+            )
+        await self._begin()
+        self.restarts += 1

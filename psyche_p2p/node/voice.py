@@ -1,0 +1,48 @@
+"""What this peer says: signed once, kept for whoever asks, gossiped in order by one task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from psyche_p2p.consensus import Signer
+from psyche_p2p.errors import Unavailable
+from psyche_p2p.log import get_logger
+from psyche_p2p.net.gossip import Gossip
+from psyche_p2p.wire import Envelope
+
+_QUEUED = 4096
+_log = get_logger(__name__)
+
+
+class Voice:
+    """Says things without waiting; what gossip loses is repeated by its author or pulled."""
+
+    def __init__(self, signer: Signer, hear: Callable[[Envelope], None]) -> None:
+        self._signer = signer
+        self._hear = hear
+        self._outbox: asyncio.Queue[bytes] = asyncio.Queue(_QUEUED)
+
+    def say(self, message: Any) -> Envelope:
+        """Sign, hear it ourselves, and tell everyone."""
+        envelope = self._signer.seal(message)
+        self._hear(envelope)
+        self.repeat(envelope)
+        return envelope
+
+    def repeat(self, envelope: Envelope) -> None:
+        """Tell everyone, of whomever it is; dropped when too much waits to be sent."""
+        try:
+            self._outbox.put_nowait(envelope.raw)
+        except asyncio.QueueFull:
+            _log.debug("too much to say at once: left to anti-entropy")
+
+    async def run(self, gossip: Gossip) -> None:
+        """Send what was said, until cancelled."""
+        while True:
+            data = await self._outbox.get()
+            try:
+                await gossip.pass_on(data)
+            except Unavailable as error:
+                _log.debug("not gossiped", cause=str(error))

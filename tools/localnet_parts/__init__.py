@@ -1,0 +1,1 @@
+"""A network of peers on one machine: started, watched, disturbed, judged and ended."""
