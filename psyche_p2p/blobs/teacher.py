@@ -86,14 +86,24 @@ def compact_form(
     samples: int, positions: int, top_k: int, vocab_size: int
 ) -> tuple[CodecParameters, tuple[TensorEntry, ...]]:
     """What the header of a compact blob says of it; `chunk_size` is the vocabulary."""
-    whole = (samples, positions, top_k)
-    entries = tuple(
-        TensorEntry(name, shape, dtype, 0, 0)
-        for name, shape, dtype in zip(
-            TEACHER_TENSORS, (whole, whole, whole[:2]), _COMPACT_DTYPES, strict=True
-        )
+    codec = CodecParameters(_TRANSFORM, COMPACT, vocab_size, top_k)
+    return codec, _entries((samples, positions, top_k), _COMPACT_DTYPES)
+
+
+def plain_form(
+    samples: int, positions: int, top_k: int, vocab_size: int
+) -> tuple[TensorEntry, ...]:
+    """What the header of a plain blob says of it."""
+    index_kind = _INDEX_KINDS[vocab_size > 1 << 16]
+    return _entries((samples, positions, top_k), (index_kind, "float16", "float32"))
+
+
+def _entries(shape: tuple[int, int, int], dtypes: tuple[str, str, str]) -> tuple[TensorEntry, ...]:
+    shapes = (shape, shape, shape[:2])
+    return tuple(
+        TensorEntry(name, tensor_shape, dtype, 0, 0)
+        for name, tensor_shape, dtype in zip(TEACHER_TENSORS, shapes, dtypes, strict=True)
     )
-    return CodecParameters(_TRANSFORM, COMPACT, vocab_size, top_k), entries
 
 
 def read_teacher_targets(view: BlobView) -> TopLogits:

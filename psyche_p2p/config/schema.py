@@ -330,6 +330,10 @@ class DistillationConfig(Section):
     synergy: SynergyConfig = SynergyConfig()
     """The coupled schedule; overrides the start and warm-up keys of both."""
 
+    def kept_positions(self, positions: int) -> int:
+        """Of a sample's positions, how many have targets: the last ones."""
+        return min(self.logits_to_keep, positions) if self.logits_to_keep else positions
+
 
 class VerificationConfig(Section):
     """How other peers' work is checked by doing it again."""

@@ -9,9 +9,9 @@ from psyche_p2p.ids import BatchInterval, PeerId
 class MissingTargets(Unavailable):
     """A teacher's targets did not come in time. The round goes on without this student."""
 
-    def __init__(self, batch: BatchInterval, teacher: PeerId, detail: str) -> None:
+    def __init__(self, batch: BatchInterval, teacher: PeerId | None, detail: str) -> None:
         super().__init__(
-            f"no targets for batch {batch} from teacher {teacher}: {detail}",
+            f"no targets for batch {batch} from teacher {teacher or '(none)'}: {detail}",
             "the next round has another teacher; raise distillation.targets_wait_s if this recurs",
         )
         self.batch = batch

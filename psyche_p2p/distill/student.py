@@ -6,13 +6,13 @@ Everything else that keeps targets away or makes them unusable is an error (`err
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from psyche_p2p.config import DistillationConfig
 from psyche_p2p.distill.losses import DistilledLoss, LossWeights
+from psyche_p2p.distill.stats import DistillationStats, mean_statistics
 from psyche_p2p.distill.targets import TeacherTargets
 from psyche_p2p.model.feed_forward import FfnView
 from psyche_p2p.model.loss import linear_loss
@@ -28,20 +28,6 @@ class DistillationPlan:
     beta: float
     kd_scale: float
     q_topk_mass: float
-
-
-@dataclass(frozen=True, slots=True)
-class DistillationStats:
-    """The eight numbers of a `distillation stats` line; means over positions."""
-
-    ce: float
-    kd_raw: float
-    kd_scale: float
-    kd: float
-    beta_requested: float
-    beta: float
-    q_topk_mass: float
-    p_topk_mass: float
 
 
 def plan_distillation(
@@ -89,13 +75,3 @@ class StudentLoss:
             q_topk_mass=plan.q_topk_mass,
             p_topk_mass=float(loss.sums.student_top_mass),
         )
-
-
-def mean_statistics(parts: Sequence[tuple[DistillationStats, int]]) -> DistillationStats:
-    """The mean of several portions, each weighted by its samples."""
-    total = sum(samples for _, samples in parts)
-    means = {
-        field.name: sum(getattr(stats, field.name) * samples for stats, samples in parts) / total
-        for field in fields(DistillationStats)
-    }
-    return DistillationStats(**means)

@@ -88,16 +88,11 @@ def make_targets(
     for part_bt in torch.split(tokens_bt, micro_batch or len(tokens_bt)):
         with precision.autocast(tokens_bt.device):
             hidden_btd = model.hidden(part_bt[:, :-1], view)
-            kept = kept_positions(config, hidden_btd.shape[1])
+            kept = config.kept_positions(hidden_btd.shape[1])
             # the output layer sees only what is kept: at a large vocabulary it is most of the work
             parts.append(_top(hidden_btd[:, -kept:], model.output_weight, config))
     indices, logits, sums = zip(*parts, strict=True)
     return TeacherTargets(torch.cat(indices), torch.cat(logits), torch.cat(sums))
-
-
-def kept_positions(config: DistillationConfig, positions: int) -> int:
-    """Of so many positions of a sample, how many have targets: the last ones."""
-    return min(config.logits_to_keep, positions) if config.logits_to_keep else positions
 
 
 def _top(

@@ -2,11 +2,13 @@
 
 Closed, it is the prefix alone, and nothing of the suffix is computed; open, it is the whole layer.
 A gate belongs to a round of a run (`distill/schedule.py`), and a model that carries one applies it
-wherever it runs at a tier wider than the prefix: training, teaching, evaluation.
+wherever it runs at a tier wider than the prefix: training, teaching, evaluation. It is no parameter
+and in no root; a checkpoint of a round notes it beside them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -23,9 +25,10 @@ class SuffixGate:
     openness: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.openness <= 1:
+        if self.prefix_width < 1 or not 0 <= self.openness <= 1:
             raise ModelError(
-                f"a suffix gate that is open by {self.openness} means nothing",
+                f"a suffix gate behind {self.prefix_width} units, open by {self.openness}, means "
+                "nothing",
                 "choose from 0 (closed) to 1 (open)",
             )
 
@@ -43,6 +46,16 @@ class GatedView:
         prefix_btd = ffn.run_units(x_btd, 0, begin)
         suffix_btd = ffn.run_units(x_btd, begin, self.width - begin)
         return prefix_btd + self.gate.openness * suffix_btd
+
+
+def fold_gate(state: Mapping[str, Tensor], gate: SuffixGate | None) -> dict[str, Tensor]:
+    """Parameters that compute without a gate what these compute with it."""
+    folded = dict(state)
+    for name, tensor in state.items():
+        if gate is not None and name.endswith(".mlp.down_proj.weight"):
+            folded[name] = tensor.detach().clone()
+            folded[name][:, gate.prefix_width :] *= gate.openness
+    return folded
 
 
 def gated_view(width: int, gate: SuffixGate | None) -> PrefixView | GatedView:

@@ -68,8 +68,7 @@ class Transformer(nn.Module):
     """A language model that holds the FFN units of `held_tier` and runs at it or any smaller one.
 
     `config` is always the tier-0 form. `recompute_activations` trades a second forward pass of each
-    block for the memory of its activations. `suffix_gate` is part of every view made by `view_at`;
-    it is the round's and not the parameters', so it is in no checkpoint and no root.
+    block for the memory of its activations. `suffix_gate` is part of every view made by `view_at`.
     """
 
     def __init__(self, config: ModelConfig, held_tier: Tier = UNIVERSAL) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from psyche_p2p.errors import ModelError
 from psyche_p2p.ids import Tier
+from psyche_p2p.model.checkpoint import open_checkpoint
+from psyche_p2p.model.checkpoint_writer import WriteOptions, write_checkpoint
 from psyche_p2p.model.evaluation import evaluate
 from psyche_p2p.model.gradients import accumulate_gradients
 from psyche_p2p.model.initial import initial_model
-from psyche_p2p.model.suffix_gate import SuffixGate
+from psyche_p2p.model.load import load_model, plan_load
+from psyche_p2p.model.suffix_gate import SuffixGate, fold_gate
 from psyche_p2p.model.tiers import matformer_prefix_dim
-from psyche_p2p.model.transformer import Transformer
+from psyche_p2p.model.transformer import Transformer, model_from_state
 from tests.model.configs import tiny_config
 
 CONFIG = tiny_config()
@@ -98,3 +104,38 @@ def test_evaluation_goes_through_the_same_gate() -> None:
 def test_a_gate_that_means_nothing_is_refused(openness: float) -> None:
     with pytest.raises(ModelError, match="suffix gate"):
         SuffixGate(HALF, openness)
+
+
+@pytest.mark.parametrize("openness", [0.0, 0.5])
+def test_a_checkpoint_keeps_the_gate_of_its_round(tmp_path: Path, openness: float) -> None:
+    model = model_with(openness)
+    options = WriteOptions(suffix_gate=model.suffix_gate)
+    write_checkpoint(tmp_path / "c", CONFIG, model.state_dict(), options=options)
+    again = load_model(plan_load(open_checkpoint(tmp_path / "c")))
+    assert again.suffix_gate == model.suffix_gate
+    assert torch.equal(logits(again), logits(model))
+    folded = model_from_state(CONFIG, fold_gate(model.state_dict(), model.suffix_gate))
+    torch.testing.assert_close(logits(folded), logits(model), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        3,
+        {},
+        {"prefix_width": 32},
+        {"prefix_width": 32, "openness": 2},
+        {"prefix_width": "32", "openness": 0.5},
+        {"prefix_width": -1, "openness": 0.5},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_with_a_gate_that_means_nothing_is_refused(
+    tmp_path: Path, gate: object
+) -> None:
+    write_checkpoint(tmp_path / "c", CONFIG, model_with(None).state_dict())
+    (tmp_path / "c" / "psyche.json").unlink()
+    path = tmp_path / "c" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "matformer_suffix_gate": gate}))
+    with pytest.raises(ModelError, match="gate"):
+        open_checkpoint(tmp_path / "c")
