@@ -58,23 +58,16 @@ ARMS: dict[str, Arm] = {
     # what else was tried
     "two-full": Arm(tiers=(0, 0)),
     "kd-beta1": Arm(has_kd=True, kd={"beta_max": 1.0}),
-    "kd-mix": Arm(has_kd=True, kd={"beta_max": 0.9, "combine": "mix"}),
     "kd-warm": Arm(has_kd=True, kd={"beta_max": 1.0, "temperature": 2.0}),
-    "kd-average": Arm(has_kd=True, kd={"beta_max": 1.0}, teaching=Teaching(average=0.99)),
+    "kd-average": Arm(
+        has_kd=True, kd={"beta_max": 0.9, "combine": "mix"}, teaching=Teaching(average=0.99)
+    ),
     "kd-shared": Arm(has_kd=True, kd={"beta_max": 1.0}, teaching=Teaching(shared_batches=True)),
     "mixed-shared": Arm(teaching=Teaching(shared_batches=True)),
-    "kd-early": Arm(has_kd=True, kd={"beta_max": 1.0}, phase_a_share=0.05, ramp_share=0.05),
     "kd-late": Arm(has_kd=True, kd={"beta_max": 1.0}, phase_a_share=0.5, ramp_share=0.1),
     "gate-tier1": Arm(gate_tier=1),
-    "gate-short": Arm(gate_tier=STUDENT_TIER, phase_a_share=0.05, ramp_share=0.1),
+    "gate-short": Arm(gate_tier=1, phase_a_share=0.05, ramp_share=0.1),
     "gate-long": Arm(gate_tier=STUDENT_TIER, phase_a_share=0.4, ramp_share=0.3),
-    "both-long": Arm(
-        has_kd=True,
-        gate_tier=STUDENT_TIER,
-        phase_a_share=0.4,
-        ramp_share=0.3,
-        kd={"beta_max": 1.0},
-    ),
     # each tier on its own, to know what there is to teach
     **{f"tier{tier}": Arm(tiers=(tier,)) for tier in range(1, STUDENT_TIER + 1)},
 }
