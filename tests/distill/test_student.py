@@ -12,7 +12,7 @@ from psyche_p2p.config import DistillationConfig
 from psyche_p2p.distill.student import StudentLoss, plan_distillation
 from psyche_p2p.distill.targets import TeacherTargets, make_targets
 from psyche_p2p.ids import Tier
-from psyche_p2p.model.gradients import accumulate_gradients, compute_loss
+from psyche_p2p.model.gradients import Precision, accumulate_gradients, compute_loss
 from psyche_p2p.model.initial import initial_model
 from tests.model.configs import tiny_config
 
@@ -94,3 +94,21 @@ def test_there_are_eight_statistics() -> None:
     assert [field.name for field in fields(loss.statistics())] == [
         "ce", "kd_raw", "kd_scale", "kd", "beta_requested", "beta", "q_topk_mass", "p_topk_mass",
     ]  # fmt: skip
+
+
+def test_in_bfloat16_it_is_nearly_the_same() -> None:
+    config, values, gradients_found = settings(), [], []
+    for precision in (Precision.FLOAT32, Precision.BFLOAT16):
+        student = initial_model(CONFIG, seed=2)
+        targets = make_targets(TEACHER, TOKENS, config, precision=precision)
+        loss = StudentLoss(plan_distillation(config, 0.5, targets), targets)
+        values.append(accumulate_gradients(student, TOKENS, precision=precision, batch_loss=loss))
+        gradients_found.append(torch.cat([p.grad.flatten() for p in _trained(student)]))
+    assert values[1] == pytest.approx(values[0], rel=0.03)
+    assert values[1] != values[0]
+    exact, rounded = gradients_found
+    assert float(torch.cosine_similarity(exact, rounded, dim=0)) > 0.98
+
+
+def _trained(model: torch.nn.Module) -> list[Any]:
+    return [parameter for parameter in model.parameters() if parameter.grad is not None]
