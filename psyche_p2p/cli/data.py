@@ -57,7 +57,7 @@ def manifest(
     if other_path is not None or out is not None:  # to compare is to ask what the run's hash means
         unpinned = config.data.model_copy(update={"manifest": ""})
         config = config.model_copy(update={"data": unpinned})
-    with _progress() as on_progress:
+    with reading_progress() as on_progress:
         found = load_samples(config, data_dir, on_progress).manifest
     if out is not None:
         write_atomically(out, encode_manifest(found))
@@ -78,7 +78,7 @@ def _require_same(found: Manifest, other_path: Path) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[OnProgress]:
+def reading_progress() -> Iterator[OnProgress]:
     """How much has been read, on a terminal, gone when it is done."""
     console = Console(stderr=True)
     columns = (TextColumn("checked {task.completed:.0f} MiB"), TimeElapsedColumn())

@@ -1,4 +1,4 @@
-"""`psyche-peer run`: check, show and name a run's configuration."""
+"""`psyche-peer run`: make a run; check, show and name its configuration."""
 
 from __future__ import annotations
 
@@ -17,9 +17,23 @@ from psyche_p2p.errors import ExitCode
 _file = click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 
 
-@click.group(epilog="Example: psyche-peer run validate configs/nano.toml")
+class _RunGroup(click.Group):
+    """Has `create`, which needs torch and is therefore imported only when called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return ["create", *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name != "create":
+            return super().get_command(ctx, name)
+        from psyche_p2p.cli.run_create import create
+
+        return create
+
+
+@click.group(cls=_RunGroup, epilog="Example: psyche-peer run validate configs/nano.toml")
 def run() -> None:
-    """Check, show and name a run's configuration."""
+    """Make a run; check, show and name its configuration."""
 
 
 @run.command(epilog="Example: psyche-peer run validate configs/nano.toml")

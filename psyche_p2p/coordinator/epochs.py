@@ -17,7 +17,6 @@ from psyche_p2p.coordinator.require import (
     require_phase,
     require_rising,
 )
-from psyche_p2p.coordinator.roots import is_keeper, largest_known_tier
 from psyche_p2p.coordinator.signed import Verify, require_signed
 from psyche_p2p.coordinator.state import State, new_member
 from psyche_p2p.errors import Rejected
@@ -39,7 +38,7 @@ def apply_open_epoch(state: State, command: OpenEpoch, _verify: Verify) -> State
     if state.enough_since_ms is None:
         enough = state.rules.init_min_members
         ready = len(state.applicants)
-        tier = largest_known_tier(state.rules, state.param_roots)
+        tier = state.largest_known_tier
         raise Rejected(
             f"{ready} peers are ready, {enough} with a trainer are needed that holds tier {tier}",
             "a member must hold all of the model that is still known",
@@ -141,7 +140,7 @@ def _select_entrants(state: State) -> tuple[Applicant, ...]:
         state.applicants,
         key=lambda one: (one.peer not in incumbents, score(state.seed, "entrant", one.peer)),
     )
-    keeper = next(one for one in ranked if _is_keeper(state, one))
+    keeper = next(one for one in ranked if state.is_keeper(one.join))
     ranked.sort(key=lambda one: one is not keeper)
     return with_applicants((), tuple(ranked[: state.rules.max_members]))
 
@@ -177,13 +176,9 @@ def _is_enough(state: State, members: tuple[Member, ...]) -> bool:
     staying = incumbents.intersection(one.peer for one in members)
     return (
         len(members) >= state.rules.min_members
-        and any(_is_keeper(state, one) for one in members)
+        and any(state.is_keeper(one.join) for one in members)
         and (not incumbents or len(staying) >= compute_quorum(len(incumbents)))
     )
-
-
-def _is_keeper(state: State, one: Applicant | Member) -> bool:
-    return is_keeper(state.rules, state.param_roots, one.join)
 
 
 def _abandon_epoch(state: State, warm: tuple[Applicant, ...]) -> State:

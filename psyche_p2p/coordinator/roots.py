@@ -14,7 +14,7 @@ from psyche_p2p.coordinator.quorum import compute_quorum
 from psyche_p2p.coordinator.rules import Rules
 from psyche_p2p.errors import Rejected
 from psyche_p2p.hashing import DIGEST_BYTES
-from psyche_p2p.ids import ParamRoot, PeerId, Tier
+from psyche_p2p.ids import ParamRoot, PeerId
 from psyche_p2p.wire.messages import Join, Role
 
 UNHELD = ParamRoot(bytes(DIGEST_BYTES))
@@ -29,16 +29,6 @@ def count_roots(rules: Rules, join: Join) -> int:
 def count_known(roots: Sequence[ParamRoot]) -> int:
     """How many places of the run's vector somebody vouches for."""
     return next((place for place, root in enumerate(roots) if root == UNHELD), len(roots))
-
-
-def is_keeper(rules: Rules, roots: Sequence[ParamRoot], join: Join) -> bool:
-    """Whether this join is a trainer's that holds the largest model that the run still knows."""
-    return count_roots(rules, join) >= max(1, count_known(roots))
-
-
-def largest_known_tier(rules: Rules, roots: Sequence[ParamRoot]) -> Tier:
-    """The tier that a keeper holds, or a lower one."""
-    return Tier(rules.max_tier + 1 - max(1, count_known(roots)))
 
 
 def require_whole_vector(rules: Rules, roots: Sequence[ParamRoot]) -> None:
@@ -61,7 +51,7 @@ def find_agreed(
         vectors = (said[peer] for peer in peers if peer in said)
         reached = Counter(one[place] for one in vectors if one[:place] == agreed)
         quorum = compute_quorum(len(peers))
-        settled = [root for root, votes in reached.items() if votes >= quorum]
+        settled = sorted(root for root, votes in reached.items() if votes >= quorum)
         if peers and not settled:
             return None
         agreed += (settled[0] if peers else UNHELD,)

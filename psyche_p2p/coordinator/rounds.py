@@ -16,7 +16,6 @@ from psyche_p2p.coordinator.ledger import (
 from psyche_p2p.coordinator.membership import eject, with_members
 from psyche_p2p.coordinator.opening import open_rounds, require_next_learning_rate
 from psyche_p2p.coordinator.require import is_last_voter, require_epoch, require_phase
-from psyche_p2p.coordinator.roots import is_keeper
 from psyche_p2p.coordinator.signed import Verify
 from psyche_p2p.coordinator.state import State
 from psyche_p2p.errors import Rejected
@@ -139,7 +138,11 @@ def _after_round(
 
 
 def _drop_missing(state: State) -> State:
-    """Drop the members that are gone, unless that would be everyone: a log needs a voter."""
+    """Drop the members that are gone, but not everyone: a log needs a voter.
+
+    Nor the last who hold the largest model, or a storm of two rounds could cost the run its
+    parameters: the end of the epoch waits for them, or for their word that they leave.
+    """
     most = state.rules.max_missed_rounds
     gone = {
         member.peer: replace(member, status=MemberStatus.DROPPED)
@@ -148,6 +151,9 @@ def _drop_missing(state: State) -> State:
     }
     if len(gone) == len(state.active_members) and not state.rules.authorities:
         return state
+    keepers = {one.peer for one in state.active_members if state.is_keeper(one.join)}
+    if keepers <= gone.keys():
+        gone = {peer: member for peer, member in gone.items() if peer not in keepers}
     return with_members(state, gone)
 
 
@@ -212,8 +218,6 @@ def _must_end(state: State) -> bool:
     return (
         state.is_pause_pending
         or len(state.active_members) < state.rules.min_members
-        or not any(
-            is_keeper(state.rules, state.param_roots, one.join) for one in state.active_members
-        )
+        or not any(state.is_keeper(one.join) for one in state.active_members)
         or state.time_ms - state.epoch_since_ms >= state.rules.epoch_ms
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from psyche_p2p.config import RunConfig
 from psyche_p2p.coordinator.admission import require_admissible
-from psyche_p2p.coordinator.roots import count_roots, is_keeper, require_whole_vector
+from psyche_p2p.coordinator.roots import count_known, count_roots, require_whole_vector
 from psyche_p2p.coordinator.rules import Rules, rules_of
 from psyche_p2p.coordinator.signed import Verify
 from psyche_p2p.errors import Rejected
@@ -31,7 +31,7 @@ from psyche_p2p.ids import (
 )
 from psyche_p2p.wire.codec import decode, encode
 from psyche_p2p.wire.commands import Genesis
-from psyche_p2p.wire.messages import Join, Phase
+from psyche_p2p.wire.messages import Join, Phase, Role
 from psyche_p2p.wire.records import (
     Account,
     Applicant,
@@ -72,6 +72,15 @@ class State(StateRecord):
     def param_root_of(self, tier: Tier) -> ParamRoot:
         """The root of the model sliced to a tier."""
         return self.param_roots[self.rules.max_tier - tier]
+
+    @property
+    def largest_known_tier(self) -> Tier:
+        """The tier of the largest model whose parameters somebody vouches for."""
+        return Tier(self.rules.max_tier + 1 - max(1, count_known(self.param_roots)))
+
+    def is_keeper(self, join: Join) -> bool:
+        """Whether this join is a trainer's that holds the largest model that is still known."""
+        return Role.TRAINER in join.roles and join.tier <= self.largest_known_tier
 
     def root_count_of(self, peer: PeerId) -> int:
         """How many param roots this peer's attestations name; none if it is no member."""
@@ -155,7 +164,7 @@ def note_enough(state: State) -> State:
     is_enough = (
         state.phase is Phase.WAITING_FOR_MEMBERS
         and len(state.applicants) >= state.rules.init_min_members
-        and any(is_keeper(state.rules, state.param_roots, one.join) for one in state.applicants)
+        and any(state.is_keeper(one.join) for one in state.applicants)
     )
     if not is_enough:
         return state if state.enough_since_ms is None else replace(state, enough_since_ms=None)

@@ -6,14 +6,16 @@ carry its founders' signatures. Only height and offers are claims; whoever follo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psyche_p2p.config import RunConfig, decode_run_config
 from psyche_p2p.consensus import SignatureChecker, find_unfounded
+from psyche_p2p.coordinator import genesis_hash
 from psyche_p2p.coordinator.logfile import LogHead
 from psyche_p2p.errors import WireError
 from psyche_p2p.hashing import hash_bytes
-from psyche_p2p.ids import MAX_TIER, Height, RunId, Tier, short_id
+from psyche_p2p.ids import MAX_TIER, BlockHash, Height, RunId, Tier, short_id
 from psyche_p2p.net.bulk_client import BulkClient, Contact
 from psyche_p2p.net.errors import Misbehaviour
 from psyche_p2p.net.methods import MAX_OFFERS
@@ -49,6 +51,22 @@ async def fetch_description(
     if len(told.offers) > MAX_OFFERS or any(one.tier > MAX_TIER for one in told.offers):
         raise _misbehaviour(contact, "offers of parameters that no run has")
     return Description(contact, config, head, told.height, told.offers)
+
+
+def most_described(descriptions: Sequence[Description]) -> LogHead | None:
+    """The beginning that most of these peers describe, of equals the one of the longest log.
+
+    Who has a founding of its own can sign it, and claim any height: one such peer among many must
+    not decide which run a newcomer joins.
+    """
+    begun: dict[BlockHash, list[Description]] = {}
+    for one in descriptions:
+        if one.head is not None:
+            begun.setdefault(genesis_hash(one.head.genesis), []).append(one)
+    if not begun:
+        return None
+    most = max(begun, key=lambda of: (len(begun[of]), max(one.height for one in begun[of]), of))
+    return begun[most][0].head
 
 
 def _require_config(contact: Contact, config: bytes, run_id: RunId) -> None:

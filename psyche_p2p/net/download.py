@@ -175,17 +175,19 @@ class Download:
     async def _receive(self, order: Order, contact: Contact) -> None:
         writing: asyncio.Future[None] | None = None
         incoming = self._client.fetch(contact, self._blob_hash, order.chunks)
-        async with aclosing(incoming):
-            position = 0
-            async for data in incoming:
-                if writing is not None:
-                    await writing
-                    self._note_written(order, order.chunks[position - 1])
-                writing = self._start_writing(order.chunks[position], data)
-                position += 1
-        if writing is not None:
-            await writing
-            self._note_written(order, order.chunks[position - 1])
+        position = 0
+        try:
+            async with aclosing(incoming):
+                async for data in incoming:
+                    if writing is not None:
+                        await writing
+                        self._note_written(order, order.chunks[position - 1])
+                    writing = self._start_writing(order.chunks[position], data)
+                    position += 1
+        finally:  # what came before the source failed is as good as the rest
+            if writing is not None:
+                await writing
+                self._note_written(order, order.chunks[position - 1])
 
     def _start_writing(self, chunk: int, data: bytes) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()

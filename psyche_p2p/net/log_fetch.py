@@ -52,7 +52,8 @@ async def fetch_log(
 ) -> AsyncGenerator[DecidedBlock, None]:
     """Decided blocks in order from a height on, each after `check` took it.
 
-    Ends when no contact has more; Unavailable, with everyone's reason, if none is left to say so.
+    Ends when no contact that answers has more; Unavailable, with everyone's reason, if none is
+    left to say so.
     Close it (`aclosing`) when leaving early.
     """
     fetch = _LogFetch(client, contacts, first_height, on_event)
@@ -96,10 +97,10 @@ class _LogFetch:
             found = plan.peek()
             if found is not None:
                 return found
-            due_at = plan.next_deadline()
-            if not plan.is_asking and due_at is None:
+            now = asyncio.get_running_loop().time()
+            if plan.is_over(now):
                 break
-            await self._wait(due_at)
+            await self._wait(plan.next_deadline(now))
         if not plan.sources:
             cause = plan.explain() or "nobody is known to have it"
             raise Unavailable(

@@ -7,6 +7,7 @@ thrown away with it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,8 @@ WINDOW_BLOCKS = 256
 MAX_FAILURES = 3
 HEDGE_S = 2.0
 """After so long the block that everything waits for is asked for of another source too."""
+END_GRACE_S = 5.0
+"""Once somebody said that the log ends, who never answered is not waited for any longer."""
 _FIRST_RETRY_S = 0.25
 
 
@@ -35,6 +38,8 @@ class LogOrder:
 class _Source:
     order: LogOrder | None = None
     asked_at: float = 0.0
+    first_asked_at: float = math.inf
+    has_answered: bool = False
     ends_at: Height | None = None
     """The first height that it said it does not have."""
     failures: int = 0
@@ -67,29 +72,33 @@ class LogPlan:
                 order = self._choose(peer, source, now)
                 if order is not None:
                     source.order, source.asked_at = order, now
+                    source.first_asked_at = min(source.first_asked_at, now)
                     orders.append(order)
         return orders
 
-    def next_deadline(self) -> float | None:
-        """When an idle source may be asked for the next block; None if there is none for that."""
+    def next_deadline(self, now: float) -> float | None:
+        """When there is something to do even if no answer comes; None if there never is."""
+        waited_for = self._waited_for(now)
         idle = [
-            max(source.retry_at, self._hedge_at())
-            for source in self.sources.values()
-            if source.order is None and self._may_have(source)
+            max(source.retry_at, self._hedge_at()) for source in waited_for if source.order is None
         ]
-        return min(idle, default=None)
+        given_up = [
+            source.first_asked_at + END_GRACE_S
+            for source in waited_for
+            if self._is_end_known and not source.has_answered
+        ]
+        return min([*idle, *given_up], default=None)
 
-    @property
-    def is_asking(self) -> bool:
-        """Whether any answer is still to come."""
-        return any(source.order is not None for source in self.sources.values())
+    def is_over(self, now: float) -> bool:
+        """Whether no source is left that may have the next block."""
+        return not self._waited_for(now)
 
     def on_blocks(self, order: LogOrder, blocks: Sequence[DecidedBlock]) -> None:
         """An answer. It has fewer blocks than were asked for only where the source's log ends."""
         source = self.sources.get(order.source)
         if source is None:
             return
-        source.order, source.failures = None, 0
+        source.order, source.failures, source.has_answered = None, 0, True
         for offset, decided in enumerate(blocks):
             height = Height(order.first + offset)
             if decided.block.height != height:
@@ -165,6 +174,23 @@ class LogPlan:
             and source.order.first <= self.next_height < source.order.first + source.order.count
         ]
         return max(asked, default=0.0)
+
+    def _waited_for(self, now: float) -> list[_Source]:
+        return [
+            source
+            for source in self.sources.values()
+            if self._may_have(source)
+            and not (
+                self._is_end_known
+                and not source.has_answered
+                and source.first_asked_at + END_GRACE_S <= now
+            )
+        ]
+
+    @property
+    def _is_end_known(self) -> bool:
+        """Whether somebody said that there is no next block."""
+        return not all(map(self._may_have, self.sources.values()))
 
     def _may_have(self, source: _Source) -> bool:
         return source.ends_at is None or source.ends_at > self.next_height

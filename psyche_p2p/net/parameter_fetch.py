@@ -8,12 +8,12 @@ the blob is accepted. Otherwise the next offer is tried.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 from psyche_p2p.blobs import BlobError
 from psyche_p2p.errors import Unavailable
-from psyche_p2p.ids import PeerId, RoundIndex, Tier, short_id
+from psyche_p2p.ids import PeerId, Tier, short_id
 from psyche_p2p.log import get_logger
 from psyche_p2p.net.bulk_client import Contact
 from psyche_p2p.net.description import Description
@@ -32,11 +32,13 @@ Called in a thread, because it reads and hashes the whole model.
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Parameters of a tier, as they were after a round that the reader of the log can check."""
+    """Parameters of a tier, after a number of rounds for which the log names their root.
+
+    What nobody could check yet is left alone: to refuse it would be to accuse an honest peer.
+    """
 
     tier: Tier
-    first_round: RoundIndex
-    last_round: RoundIndex
+    rounds: Container[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,28 +86,27 @@ class ParameterFetcher:
                 return await self._fetch(offer, donors, on_progress)
             except (Unavailable, BlobError) as error:
                 names = ", ".join(short_id(contact.peer) for contact in donors)
-                problems.append(f"those of round {offer.param_round} from {names}: {error.cause}")
-                _log.warning("offer failed", round=offer.param_round, of=names, cause=error.cause)
-        cause = "; ".join(problems) or f"none of the {len(descriptions)} peers asked has any new"
+                problems.append(f"after {offer.param_round} rounds from {names}: {error.cause}")
+                _log.warning("offer failed", rounds=offer.param_round, of=names, cause=error.cause)
+        cause = "; ".join(problems) or f"none of the {len(descriptions)} peers asked has any of use"
         raise Unavailable(
-            f"parameters of tier {wanted.tier} from round {wanted.first_round} on: {cause}",
+            f"parameters of tier {wanted.tier}: {cause}",
             "ask again: peers make newer ones when asked",
         )
 
     def _choose(
         self, descriptions: Sequence[Description], wanted: Wanted
-    ) -> Iterable[ParameterOffer]:
-        """The offers to try, best first: made by most peers that never misled us, then newest."""
-        rounds = range(wanted.first_round, wanted.last_round + 1)
+    ) -> Sequence[ParameterOffer]:
+        """The offers of use, best first: made by most peers that never misled us, then newest."""
         misleading = frozenset[PeerId]().union(*(one.makers for one in self.refused.values()))
         support: dict[ParameterOffer, set[PeerId]] = {}
         for description in descriptions:
             peer = description.contact.peer
             for offer in description.offers:
-                if offer.tier == wanted.tier and offer.param_round in rounds:
+                if offer.tier == wanted.tier and offer.param_round in wanted.rounds:
                     support.setdefault(offer, set()).add(peer)
         return sorted(
-            (offer for offer in support if offer not in self.refused),
+            support,
             key=lambda offer: (len(support[offer] - misleading), offer.param_round),
             reverse=True,
         )
@@ -116,6 +117,8 @@ class ParameterFetcher:
         donors: Sequence[Contact],
         on_progress: OnProgress | None,
     ) -> FetchedParameters:
+        if offer in self.refused:
+            raise Unavailable(self.refused[offer].fault)
         donated = _Donation(donors, self._swarm.book, self._stall_s, on_progress)
         begun_at = donated.moved_at
         await self._swarm.fetch(offer.blob_hash, donated.find_sources, donated.on_progress)

@@ -151,6 +151,8 @@ class DescribeMethods:
 
     def __init__(self, described: Described | None) -> None:
         self._described = described
+        self._last: RunDescription | None = None
+        self._encoded = b""
 
     async def describe(self, call: Call, request: bytes) -> None:
         asked = decode(DescribeRequest, request)
@@ -158,9 +160,15 @@ class DescribeMethods:
             raise _out_of_range(f"tier {asked.tier}, at most {MAX_TIER} is possible")
         if self._described is None or self._described.run_id != asked.run_id:
             raise UnknownRun(f"not in run {short_id(asked.run_id)}")
-        description = encode(self._described.describe(asked.tier))
-        for begin in range(0, len(description), MIB):
-            await call.send(description[begin : begin + MIB])
+        encoded = self._encode(self._described.describe(asked.tier))
+        for begin in range(0, len(encoded), MIB):
+            await call.send(encoded[begin : begin + MIB])
+
+    def _encode(self, description: RunDescription) -> bytes:
+        """Encoded once for all callers until it changes: many may ask for a large genesis."""
+        if description != self._last:
+            self._last, self._encoded = description, encode(description)
+        return self._encoded
 
 
 class StatementMethods:

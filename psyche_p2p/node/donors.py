@@ -51,7 +51,9 @@ class PeerDonors:
         if not contacts:
             raise Unavailable("no member of the run is known that could be asked", "wait a moment")
         told = await describe(self._client, contacts, run_id(self._config), self._tier)
-        wanted = Wanted(self._tier, self._settled.first_round, self._settled.closed_count)
+        first = self._settled.first_round
+        agreed = frozenset(index for index in self._settled.agreed_roots if index >= first)
+        wanted = Wanted(self._tier, agreed)
         fetched = await self._fetcher.fetch(told, wanted)
         _log.info(
             "parameters fetched",
@@ -73,4 +75,4 @@ class PeerDonors:
     def find_fault(self, offer: ParameterOffer) -> str | None:
         """Why a blob in our store does not hold what the log says."""
         roots = self._settled.agreed_roots
-        return find_parameters_fault(self._store, self._config.model, offer, roots)
+        return find_parameters_fault(self._store, self._config, offer, roots)

@@ -13,7 +13,7 @@ from psyche_p2p.hashing import DIGEST_BYTES
 from psyche_p2p.ids import RunId, Tier, short_id
 from psyche_p2p.log import get_logger
 from psyche_p2p.net.bulk_client import BulkClient, Contact
-from psyche_p2p.net.description import Description, fetch_description
+from psyche_p2p.net.description import Description, fetch_description, most_described
 from psyche_p2p.net.discovery import Discovery
 from psyche_p2p.net.records import FoundRun
 from psyche_p2p.node.directory import Directory
@@ -50,10 +50,8 @@ async def fetch_config(client: BulkClient, directory: Directory, run_id: RunId) 
 
 
 async def find_beginning(client: BulkClient, directory: Directory, run_id: RunId) -> LogHead | None:
-    """How the run began, as the peer with the longest log says; None if nobody knows of it."""
-    found = await describe(client, _doors(directory), run_id)
-    begun = [one for one in found if one.head is not None]
-    return max(begun, key=lambda one: one.height).head if begun else None
+    """How the run began, as most of its peers say; None if nobody knows of it."""
+    return most_described(await describe(client, _doors(directory), run_id))
 
 
 async def describe(

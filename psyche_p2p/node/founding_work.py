@@ -1,8 +1,8 @@
 """How a run that nobody has begun begins: those who are ready found it together.
 
-Everyone says its join again and again. Once enough peers are there and no more have come for a
-while, the trainers among them sign the same genesis (`consensus.Founding`). Where authorities
-decide, the first of them writes the genesis alone and everyone else gets it from a peer.
+Everyone says its join, and again for those who come later. Once enough peers are there and no more
+have come for a while, the trainers among them sign the same genesis (`consensus.Founding`). Where
+authorities decide, the first of them writes the genesis alone and all others get it from a peer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from psyche_p2p.wire.messages import Role
 _TICK_S = 0.25
 _SAY_AGAIN_S = 1.0
 _ASK_OTHERS_S = 1.0
-_FORGET_MS = 6000  # a peer that has not said its join for so long is not ready any more
+_RENEW_S = 10.0
+_FORGET_MS = 25_000  # a peer whose join has not been renewed for so long is not ready any more
 _ATTEMPT_MS = 4000
 _REPORT_S = 10.0
 _log = get_logger(__name__)
@@ -40,7 +41,7 @@ class FoundingWork:
         self,
         config: RunConfig,
         signer: Signer,
-        join: Join,
+        make_join: Callable[[], Join],
         find_beginnings: Callable[[], Awaitable[Beginnings | None]],
         voice: Voice,
         wal: FileWal,
@@ -50,7 +51,7 @@ class FoundingWork:
         self._config = config
         self._rules = rules_of(config)
         self._signer = signer
-        self._join = join
+        self._make_join = make_join
         self._find_beginnings = find_beginnings
         self._beginnings: Beginnings | None = None
         self._voice = voice
@@ -65,8 +66,7 @@ class FoundingWork:
 
     def on_join(self, envelope: Envelope) -> None:
         """Somebody is ready."""
-        known = self._ready.get(envelope.sender)
-        if known is None or known[0].message != envelope.message:
+        if envelope.sender not in self._ready:
             self._ready_since_ms = self._timers.now_ms
         signed = Signed(envelope.sender, envelope.message, envelope.signature)
         self._ready[envelope.sender] = (signed, self._timers.now_ms)
@@ -82,9 +82,12 @@ class FoundingWork:
         if found is not None:
             return found
         self._beginnings = await self._find_beginnings()
-        said_at = asked_at = told_at = float("-inf")
+        joined_at = said_at = asked_at = told_at = float("-inf")
         while True:
             now_s = self._timers.now_ms / 1000
+            if now_s - joined_at >= _RENEW_S:  # the same join again would be taken for an echo
+                joined_at = said_at = now_s
+                own = self._voice.say(self._make_join())
             if now_s - asked_at >= _ASK_OTHERS_S:
                 asked_at = now_s
                 found = await self._ask_others()
@@ -92,7 +95,7 @@ class FoundingWork:
                     return found
             if now_s - said_at >= _SAY_AGAIN_S:
                 said_at = now_s
-                self._voice.say(self._join)
+                self._voice.repeat(own)
             head = self._try_to_found()
             if head is not None:
                 return head
@@ -160,7 +163,7 @@ class FoundingWork:
         began = self._beginnings
         return Genesis(
             run_id=began.run_id,
-            time_ms=max([one.message.nonce for one in founders], default=self._join.nonce),
+            time_ms=max([one.message.nonce for one in founders], default=self._make_join().nonce),
             schema_hash=began.schema_hash,
             param_roots=began.param_roots,
             data_manifest=began.data_manifest,

@@ -22,9 +22,11 @@ from psyche_p2p.coordinator.logfile import (
 from psyche_p2p.errors import StorageError, WireError
 from psyche_p2p.files import storage_error, write_atomically
 from psyche_p2p.ids import Height
+from psyche_p2p.log import get_logger
 from psyche_p2p.wire import DecidedBlock, decode
 from psyche_p2p.wire.varint import MAX_VARINT_BYTES, decode_varint
 
+_log = get_logger(__name__)
 _HEAD_FRAMES = 4
 _CURE = "move the file away: the peer fetches the log again"
 
@@ -110,12 +112,23 @@ def _scan(descriptor: int, path: Path) -> list[_Span]:
     """The content of every whole frame."""
     end, at = os.fstat(descriptor).st_size, 0
     spans: list[_Span] = []
-    while (prefix := decode_varint(os.pread(descriptor, MAX_VARINT_BYTES, at))) is not None:
+    while (prefix := _read_prefix(descriptor, at)) is not None:
         size, used = prefix
         if size > MAX_LOG_FRAME_BYTES or at + used + size > end:
             break
         spans.append((at + used, size))
         at += used + size
+    if at < end and len(spans) >= _HEAD_FRAMES:
+        blocks = len(spans) - _HEAD_FRAMES
+        _log.warning("the end of the log is dropped", bytes=end - at, blocks_left=blocks)
     if len(spans) < _HEAD_FRAMES:
         raise StorageError(f"{str(path)!r} is not the log of a run", _CURE)
     return spans
+
+
+def _read_prefix(descriptor: int, at: int) -> tuple[int, int] | None:
+    """A frame's length and the bytes that takes; None where no frame begins."""
+    try:
+        return decode_varint(os.pread(descriptor, MAX_VARINT_BYTES, at))
+    except ValueError:
+        return None

@@ -69,7 +69,9 @@ class PeerOptions:
 def parse_listen(text: str) -> Listen:
     """HOST, HOST:PORT or [HOST]:PORT; a ConfigError for anything else."""
     if text.startswith("["):
-        host, _, port = text[1:].partition("]")
+        host, bracket, port = text[1:].partition("]")
+        if not bracket:
+            raise _bad_listen(text)
         port = port.removeprefix(":")
     elif text.count(":") > 1:
         host, port = text, ""

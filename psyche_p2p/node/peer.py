@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 
@@ -50,6 +51,7 @@ from psyche_p2p.wire.messages import OwnerOrder
 
 LINGER_S = 3.0
 """How long a peer whose run is over stays, so that others get the last block from it."""
+_EARLY = 2048
 _log = get_logger(__name__)
 
 
@@ -68,6 +70,8 @@ class Peer:
         self._ready: Ready | None = None
         self._founding: FoundingWork | None = None
         self._participation: Participation | None = None
+        self._early: deque[Envelope] = deque(maxlen=_EARLY)
+        """What came before we took part; gossip would not bring it a second time."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take part until the run is finished or `stop` is set; raises what cannot be mended."""
@@ -111,7 +115,9 @@ class Peer:
             )
         )
         self._directory = self._directory_of(self._run_id)
-        self._voice = Voice(IdentitySigner(self._identity, self._run_id), self._hear_ourselves)
+        self._voice = Voice(
+            IdentitySigner(self._identity, self._run_id), self._take_in, self._statements.add
+        )
         self._blobs = BlobDesk(config, self._schema, self._store, self._bulk.swarm, self._directory)
         self._record = await announce(self._network, options, config, self._bulk, self._own)
         await self._report_started()
@@ -143,6 +149,7 @@ class Peer:
     async def _live(self, stack: AsyncExitStack, stop: asyncio.Event) -> None:
         desk = await self._start_trainer(stack)
         tree = await stack.enter_async_context(TaskTree())
+        self._timers.on_failure = tree.fail
         gossip = await stack.enter_async_context(
             Gossip(
                 self._network.daemon,
@@ -180,12 +187,15 @@ class Peer:
         if doors:
             client = self._bulk.joiner_client
             state = await catch_up(state, log, client, doors, self._settled.on_state)
-        has_spoken = state.find_account(self._identity.peer_id) is not None
-        around = self._circumstances(log, wal, has_whole_memory=has_wal or not has_spoken)
+        is_whole = has_wal or bool(wal.load()) or not self._may_have_voted(state)
+        around = self._circumstances(log, wal, has_whole_memory=is_whole)
         participation = Participation(around, state, self._parameters(desk))
         self._participation = participation
         self._founding = None
         participation.start(tree)
+        for envelope in list(self._early):
+            participation.on_envelope(envelope)
+        self._early.clear()
         await participation.finished.wait()
         ended.set()
 
@@ -197,7 +207,7 @@ class Peer:
         self._founding = FoundingWork(
             self._config,
             IdentitySigner(self._identity, self._run_id),
-            self._make_join(None),
+            lambda: self._make_join(None),
             lambda: find_beginnings(self._config, ready, self._schema),
             self._voice,
             wal,
@@ -207,6 +217,12 @@ class Peer:
         head = await self._founding.run()
         _log.info("the run has begun", founders=len(head.genesis.founders))
         return LogStore.create(self._folder.log, head)
+
+    def _may_have_voted(self, state: State) -> bool:
+        """Whether this identity took part before, and may have said what it does not remember."""
+        me = self._identity.peer_id
+        is_authority = me in state.rules.authorities and state.height > 0
+        return is_authority or state.find_account(me) is not None
 
     def _circumstances(
         self, log: LogStore, wal: FileWal, *, has_whole_memory: bool
@@ -302,19 +318,20 @@ class Peer:
 
     async def _listen(self, gossip: Gossip) -> None:
         while True:
-            envelope = await gossip.receive()
-            if not self._statements.add(envelope):
-                self._dispatch(envelope)
+            self._take_in(await gossip.receive())
 
-    def _hear_ourselves(self, envelope: Envelope) -> None:
-        if not self._statements.add(envelope):
+    def _take_in(self, envelope: Envelope) -> None:
+        """Keep what others may lack, and act on everything."""
+        if not self._statements.add(envelope):  # else the pool hands it on as new
             self._dispatch(envelope)
 
     def _dispatch(self, envelope: Envelope) -> None:
         """A statement whose signature has been checked, ours included."""
         if self._participation is not None:
             self._participation.on_envelope(envelope)
-        elif self._founding is not None and isinstance(envelope.message, Join):
+            return
+        self._early.append(envelope)
+        if self._founding is not None and isinstance(envelope.message, Join):
             self._founding.on_join(envelope)
         elif self._founding is not None and isinstance(envelope.message, Vote):
             self._founding.on_vote(envelope)

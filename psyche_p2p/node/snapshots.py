@@ -12,14 +12,15 @@ from pathlib import Path
 
 import torch
 
-from psyche_p2p.blobs import BlobStore, read_dense, read_layout
-from psyche_p2p.config import ModelConfig
+from psyche_p2p.blobs import BlobStore, read_dense, read_layout, validate_blob
+from psyche_p2p.config import RunConfig
 from psyche_p2p.files import write_atomically
 from psyche_p2p.ids import BlobHash, ParamRoot, RoundIndex, Tier
 from psyche_p2p.log import get_logger
 from psyche_p2p.model.param_root import param_root
 from psyche_p2p.net.parameter_offers import ParameterOffers
 from psyche_p2p.train.messages import Snapshotted
+from psyche_p2p.train.parameters import expect_parameters
 from psyche_p2p.wire.bulk import ParameterOffer
 
 _KEPT = 2
@@ -77,18 +78,28 @@ class Snapshots:
 
 def find_parameters_fault(
     store: BlobStore,
-    config: ModelConfig,
+    config: RunConfig,
     offer: ParameterOffer,
     agreed: Mapping[RoundIndex, tuple[ParamRoot, ...]],
 ) -> str | None:
-    """Why a blob is not the parameters that the log names; None if it is."""
+    """Why a blob is not the parameters that the log names; None if it is.
+
+    Its shape is checked first: a stranger made it, and hashing what fits no model would fail. So
+    is the round it says it is of, because the trainer goes on from there.
+    """
     roots = agreed.get(offer.param_round)
     if roots is None:
         return f"the log names no parameters of round {offer.param_round}"
-    view = read_layout(store.read(offer.blob_hash))
-    tensors = {name: torch.from_numpy(array.copy()) for name, array in read_dense(view).items()}
-    found = param_root(config, tensors, offer.tier)
-    expected = roots[config.max_tier - offer.tier]
+    data = store.read(offer.blob_hash)
+    reasons = validate_blob(
+        data, expect_parameters(config, offer.tier, offer.param_round, offer.size_bytes)
+    )
+    if reasons:
+        return str(reasons[0])
+    arrays = read_dense(read_layout(data))
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    found = param_root(config.model, tensors, offer.tier)
+    expected = roots[config.model.max_tier - offer.tier]
     if found != expected:
         return f"param root {found.hex()[:16]}, the log says {expected.hex()[:16]}"
     return None

@@ -40,6 +40,11 @@ class TaskTree:
         task.add_done_callback(self._on_done)
         return task
 
+    def fail(self, error: BaseException) -> None:
+        """End everything with this error, unless another was first."""
+        if self._failed is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
     async def wait(self, done: asyncio.Event) -> None:
         """Until the event is set, or a task fails: then raise what it raised."""
         assert self._failed is not None, "used outside its context"
@@ -55,5 +60,5 @@ class TaskTree:
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None and self._failed is not None and not self._failed.done():
-            self._failed.set_exception(error)
+        if error is not None:
+            self.fail(error)

@@ -1,4 +1,7 @@
-"""Calls that come later, in the milliseconds that agreement counts in; all end with the peer."""
+"""Calls that come later, in the milliseconds that agreement counts in; all end with the peer.
+
+A call that fails must not vanish into the loop's own log: it is handed to whoever supervises.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ class Timers:
         self._loop = asyncio.get_running_loop()
         self._handles: set[asyncio.TimerHandle] = set()
         self.offset_ms = clock.time_ms() - self.now_ms
+        self.on_failure: Callable[[Exception], None] = _raise
 
     @property
     def now_ms(self) -> int:
@@ -30,7 +34,10 @@ class Timers:
 
         def fire() -> None:
             self._handles.discard(handle)
-            call(*arguments)
+            try:
+                call(*arguments)
+            except Exception as error:  # noqa: BLE001 - of whichever kind, it ends the peer
+                self.on_failure(error)
 
         # a little later than asked: agreement compares whole milliseconds
         handle = self._loop.call_at(time_ms / 1000 + 0.001, fire)
@@ -40,3 +47,7 @@ class Timers:
         for handle in self._handles:
             handle.cancel()
         self._handles.clear()
+
+
+def _raise(error: Exception) -> None:
+    raise error

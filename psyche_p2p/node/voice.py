@@ -19,9 +19,16 @@ _log = get_logger(__name__)
 class Voice:
     """Says things without waiting; what gossip loses is repeated by its author or pulled."""
 
-    def __init__(self, signer: Signer, hear: Callable[[Envelope], None]) -> None:
+    def __init__(
+        self,
+        signer: Signer,
+        hear: Callable[[Envelope], None],
+        keep: Callable[[Envelope], object],
+    ) -> None:
+        """`hear` takes in our own words like anyone's, `keep` holds what others may lack."""
         self._signer = signer
         self._hear = hear
+        self._keep = keep
         self._outbox: asyncio.Queue[bytes] = asyncio.Queue(_QUEUED)
 
     def say(self, message: Any) -> Envelope:
@@ -32,7 +39,12 @@ class Voice:
         return envelope
 
     def repeat(self, envelope: Envelope) -> None:
-        """Tell everyone, of whomever it is; dropped when too much waits to be sent."""
+        """Tell everyone, of whomever it is; dropped when too much waits to be sent.
+
+        Gossip hands on the same bytes only once. Whoever had no use for them then gets them later
+        by comparing what it holds with us, so they are kept.
+        """
+        self._keep(envelope)
         try:
             self._outbox.put_nowait(envelope.raw)
         except asyncio.QueueFull:

@@ -79,6 +79,7 @@ class Voting:
         """Called when the head is the last block we know of."""
         self.pull_from: Callable[[PeerId], None] = lambda _: None
         """Called when a peer is ahead of us."""
+        self._is_carrying_out = False
         self._armed_ms: int | None = None
         self._look_ms: int | None = None
         self._due_height = Height(0)
@@ -181,9 +182,19 @@ class Voting:
     # What the core wants done
 
     def _carry_out(self) -> None:
-        """Every effect in its order, and the next deadline."""
-        for effect in self.core.take_effects():
-            self._carry_out_one(effect)
+        """Every effect in its order, and the next deadline.
+
+        What an effect leads to may hand the core its next input; that waits for its turn here.
+        """
+        if self._is_carrying_out:
+            return
+        self._is_carrying_out = True
+        try:
+            while effects := self.core.take_effects():
+                for effect in effects:
+                    self._carry_out_one(effect)
+        finally:
+            self._is_carrying_out = False
         deadline = self.core.next_deadline()
         if deadline is not None and (self._armed_ms is None or deadline < self._armed_ms):
             self._armed_ms = deadline

@@ -42,7 +42,9 @@ class RoundWork:
             self._begun.discard(round_index)
             self._said.pop(round_index, None)
             self._holding.pop(round_index, None)
-        key = (state.phase, state.epoch, state.closed_count)
+        me = self._peer.keys.peer
+        is_closer = state.phase is Phase.COOLDOWN and me in closing_voters(state)
+        key = (state.phase, state.epoch, state.closed_count, is_closer)
         if key == self._phase_key:
             return
         self._phase_key = key
@@ -52,9 +54,8 @@ class RoundWork:
             self._later(WARM_UP_MS, self._say_warm, key)
         if state.phase is Phase.TRAIN:
             self._begin_rounds()
-        if state.phase is Phase.COOLDOWN and self._peer.keys.peer in closing_voters(state):
-            final = duties.make_final_attestation(state, self._peer.keys.peer)
-            self._say("final", final, Mark.ATTESTATION)
+        if is_closer:
+            self._say("final", duties.make_final_attestation(state, me), Mark.ATTESTATION)
         self._later(REPEAT_MS, self._repeat, key)
 
     def on_statement(self, envelope: Envelope) -> None:

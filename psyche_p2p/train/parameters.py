@@ -15,9 +15,12 @@ from psyche_p2p.blobs import (
     seal_dense,
     validate_blob,
 )
+from psyche_p2p.config import RunConfig, run_id
 from psyche_p2p.errors import ModelError
 from psyche_p2p.ids import BlobHash, EpochIndex, RoundIndex, Tier, short_id
+from psyche_p2p.model.schema import model_schema, schema_hash
 from psyche_p2p.model.tiers import slice_state, tier_width
+from psyche_p2p.model.transformer import parameter_shapes
 from psyche_p2p.train.workshop import Workshop
 from psyche_p2p.wire import BlobKind, TensorEntry
 
@@ -43,7 +46,8 @@ def take_parameters(shop: Workshop, blob: BlobHash) -> int:
     """
     data = shop.store.read(blob)
     masters = shop.optimizer.masters
-    reasons = validate_blob(data, _expected(shop, len(data)))
+    expected = expect_parameters(shop.config, shop.tier, None, len(data))
+    reasons = validate_blob(data, expected)
     if reasons:
         raise ModelError(f"blob {short_id(blob)} is not this peer's parameters: {reasons[0]}")
     view = read_layout(data)
@@ -55,23 +59,23 @@ def take_parameters(shop: Workshop, blob: BlobHash) -> int:
     return view.header.round
 
 
-def _expected(shop: Workshop, size_bytes: int) -> Expectation:
-    entries = tuple(
-        TensorEntry(name, tuple(master.shape), "float32", 0, 0)
-        for name, master in sorted(shop.optimizer.masters.items())
-    )
+def expect_parameters(
+    config: RunConfig, tier: Tier, param_round: RoundIndex | None, size_bytes: int
+) -> Expectation:
+    """What a blob of the run's parameters at a tier must be, of a round or of any."""
+    shapes = parameter_shapes(config.model, tier)
     return Expectation(
         max_bytes=size_bytes,
         kind=BlobKind.PARAMETERS,
-        run_id=shop.run_id,
+        run_id=run_id(config),
         epoch=_ANY_EPOCH,
-        round=None,
+        round=param_round,
         batch=None,
         producer=None,
-        tier=shop.tier,
-        schema_hash=shop.schema_hash,
+        tier=tier,
+        schema_hash=schema_hash(model_schema(config.model)),
         codec=None,
-        tensors=entries,
+        tensors=tuple(TensorEntry(name, shapes[name], "float32", 0, 0) for name in sorted(shapes)),
         tokens=None,
         payload_hash=None,
         vocab_size=None,

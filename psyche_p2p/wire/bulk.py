@@ -105,7 +105,7 @@ class DescribeRequest:
 
 @dataclass(frozen=True, slots=True)
 class ParameterOffer:
-    """A blob that holds the model at a tier as it was after a round."""
+    """A blob that holds the model at a tier as it was after so many rounds (`param_round`)."""
 
     tier: Tier
     param_round: RoundIndex

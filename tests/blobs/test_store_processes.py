@@ -15,6 +15,7 @@ import pytest
 from psyche_p2p.blobs import CHUNK_BYTES, BlobStore, scrub_store
 from psyche_p2p.ids import BlobHash
 from tests.blobs.builders import make_large
+from tests.small_disk import small_disk
 
 ROOT = Path(__file__).resolve().parents[2]
 BUDGET = 1 << 26
@@ -141,18 +142,3 @@ def assert_all_there(store: BlobStore, added: list[str]) -> None:
     hashes = {BlobHash(bytes.fromhex(line.split()[1])) for line in added}
     assert set(store.hashes()) == hashes
     assert_sound(store)
-
-
-@contextmanager
-def small_disk(path: Path, size_bytes: int) -> Iterator[Path]:
-    """A file system of this size; the test is skipped where we may not mount one."""
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "none", str(path)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mounting a small disk needs root")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "--lazy", str(path)], check=True)

@@ -10,64 +10,21 @@ import pytest
 from click.testing import CliRunner, Result
 
 from psyche_p2p.cli.log import log
-from psyche_p2p.coordinator import apply, block_hash, genesis_hash, proposer_at, quorum_at
-from psyche_p2p.coordinator.logfile import LogHead, encode_log_entry, encode_log_head
+from psyche_p2p.coordinator import apply, block_hash, proposer_at
+from psyche_p2p.coordinator.logfile import encode_log_head
 from psyche_p2p.errors import ExitCode
-from psyche_p2p.ids import BlockHash, Height, PeerId, View
+from psyche_p2p.ids import Tier, View, short_id
 from psyche_p2p.wire import (
     Block,
-    Certificate,
     DecidedBlock,
-    Phase,
-    Vote,
-    VoteSignature,
-    VoteStep,
     encode_frame,
 )
 from psyche_p2p.wire.commands import OpenEpoch
-from tests.coordinator.world import World, make_config, make_genesis, make_join
+from tests.coordinator.recorded import JOINS, Recorded, certify
+from tests.coordinator.world import World, make_config
 
 CONFIG = make_config(run={"total_rounds": 3})
-JOINS = {index: make_join() for index in range(1, 5)}
-
-
-class Recorded:
-    """A finished run, as the frames of its log."""
-
-    def __init__(self) -> None:
-        world = World.start(CONFIG, JOINS)
-        genesis = make_genesis(CONFIG, JOINS)
-        founders = [founder.peer for founder in genesis.founders]
-        founding = certify(world, Height(0), View(0), genesis_hash(genesis), founders)
-        self.head = LogHead(CONFIG, genesis, founding)
-        self.world = world
-        self.decided: list[DecidedBlock] = []
-        while world.state.phase is not Phase.FINISHED:
-            before = world.state
-            voters = sorted(member.peer for member in before.active_members)[: quorum_at(before)]
-            if not world.step():
-                world.wait(1)
-                continue
-            block = world.blocks[-1]
-            certificate = certify(world, block.height, block.view, block_hash(block), voters)
-            self.decided.append(DecidedBlock(block, certificate))
-
-    def write(self, path: Path, decided: list[DecidedBlock] | None = None) -> Path:
-        entries = self.decided if decided is None else decided
-        frames = [encode_log_head(self.head), *map(encode_log_entry, entries)]
-        path.write_bytes(b"".join(frames))
-        return path
-
-
-def certify(
-    world: World, height: Height, view: View, of: BlockHash, voters: list[PeerId]
-) -> Certificate:
-    vote = Vote(height, view, VoteStep.PRECOMMIT, of)
-    signatures = tuple(VoteSignature(peer, world.say(peer, vote).signature) for peer in voters)
-    return Certificate(height, view, of, signatures)
-
-
-RECORDED = Recorded()
+RECORDED = Recorded(CONFIG)
 
 
 def run(command: str, path: Path, *options: str) -> Result:
@@ -80,7 +37,12 @@ def test_a_whole_log_is_valid(tmp_path: Path) -> None:
     assert result.return_value == ExitCode.OK
     assert "blocks of run test are valid; FINISHED, epoch 1, 3 rounds settled" in result.output
     values = json.loads(run("verify", path, "--json").output)
-    assert values["block_hash"] == RECORDED.world.state.block_hash.hex()
+    state = RECORDED.world.state
+    assert values["block_hash"] == state.block_hash.hex()
+    roots = {str(tier): state.param_root_of(Tier(tier)).hex() for tier in range(3)}
+    assert values["param_roots"] == roots
+    assert values["param_root"] == roots["0"]
+    assert f"param root {short_id(state.param_root)} after 3" in result.output
 
 
 def test_show_names_every_block(tmp_path: Path) -> None:

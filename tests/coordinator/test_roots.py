@@ -26,6 +26,7 @@ from psyche_p2p.identity import verify
 from psyche_p2p.ids import ParamRoot, PeerId, RoundIndex, Tier
 from psyche_p2p.wire import Attestation, Join, Phase, Role, Withdraw
 from psyche_p2p.wire.commands import OpenEpoch, Release
+from psyche_p2p.wire.records import MemberStatus
 from tests.coordinator.closing import close, head
 from tests.coordinator.world import (
     World,
@@ -282,6 +283,46 @@ def test_a_tier_that_nobody_holds_any_more_is_forgotten_at_the_epochs_end() -> N
     rounds = world.state.param_round
     assert rounds > state.param_round
     assert world.state.param_roots == (*param_roots(rounds, 2), UNHELD)
+
+
+def test_the_last_holder_of_the_full_model_is_not_dropped() -> None:
+    """It is waited for at the end of the epoch; others that were as silent are gone."""
+    world = mixed(0, 1, 1, 1, 1, 1, 1, run={"total_rounds": 12})
+    world.run_until(Phase.TRAIN, rounds=1)
+    world.dead.update((peer(1), peer(2)))
+    world.run_until(Phase.COOLDOWN)
+    member, other = world.state.find_member(peer(1)), world.state.find_member(peer(2))
+    assert member is not None
+    assert other is not None
+    assert (member.status, other.status) == (MemberStatus.ACTIVE, MemberStatus.DROPPED)
+    assert member.missed_rounds > 2
+    world.wait(100)
+    assert not world.step()
+    world.dead.clear()
+    assert world.step()
+    assert world.state.param_roots == param_roots(12)
+
+
+def test_the_last_holder_may_say_that_it_leaves_instead() -> None:
+    world = mixed(0, 1, 1, 1, run={"total_rounds": 6})
+    world.run_until(Phase.TRAIN, rounds=1)
+    world.dead.add(peer(1))
+    world.run_until(Phase.COOLDOWN)
+    world.wait(5)
+    assert not world.step()
+    leave(world, peer(1))
+    assert world.step()
+    assert world.state.param_roots == (*param_roots(6, 2), UNHELD)
+
+
+def test_of_two_holders_of_the_full_model_the_dead_one_is_dropped() -> None:
+    world = training(0, 0, 1, 1, 1, rounds=1)
+    world.dead.add(peer(1))
+    world.run_until(Phase.TRAIN, rounds=8)
+    member = world.state.find_member(peer(1))
+    assert member is not None
+    assert member.status is MemberStatus.DROPPED
+    assert world.state.param_roots == param_roots(7)
 
 
 def test_a_forgotten_tier_is_known_again_once_its_holders_agree() -> None:

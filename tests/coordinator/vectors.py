@@ -36,9 +36,10 @@ CONFIG = make_config(
     distillation={"enabled": True},
     schedule={"kind": "cosine", "learning_rate": 2e-3, "warmup_rounds": 2},
 )
+_ROLES = {5: (Role.TRAINER,), 7: (Role.WITNESS,)}
 JOINS = {
     index: make_join(
-        (Role.TRAINER,) if index == 5 else (Role.TRAINER, Role.WITNESS),
+        _ROLES.get(index, (Role.TRAINER, Role.WITNESS)),
         tier=index % 3,
         tokens_per_s=500 * index,
     )

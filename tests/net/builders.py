@@ -22,7 +22,13 @@ from psyche_p2p.net.bulk_server import BulkServer, ServerLimits
 from psyche_p2p.net.callers import AddressGate, MemberGate
 from psyche_p2p.net.handlers import CallWrapper
 from psyche_p2p.net.limits import CallLimits, Turnstile
-from psyche_p2p.net.services import Log, Statements, joiner_service, member_service
+from psyche_p2p.net.services import (
+    Described,
+    Log,
+    Statements,
+    joiner_service,
+    member_service,
+)
 from psyche_p2p.net.shelf import Shelf
 from psyche_p2p.net.tls import (
     MemberTrust,
@@ -132,6 +138,7 @@ async def serve_members(
     server_limits: ServerLimits | None = None,
     statements: Statements | None = None,
     log: Log | None = None,
+    described: Described | None = None,
     make_service: MakeService | None = None,
 ) -> AsyncIterator[Host]:
     """A member's server that trusts these members."""
@@ -143,7 +150,9 @@ async def serve_members(
     if make_service is not None:
         service = make_service(wrapper, shelf)
     else:
-        service = member_service(wrapper, shelf, log or NoLog(), statements or NoStatements())
+        service = member_service(
+            wrapper, shelf, log or NoLog(), statements or NoStatements(), described
+        )
     async with BulkServer(
         ("127.0.0.1:0",),
         lambda: member_server_credentials(person.tls, trust),
@@ -156,15 +165,18 @@ async def serve_members(
 @asynccontextmanager
 async def serve_joiners(
     host: Host,
-    public: Iterable[BlobHash],
+    public: Iterable[BlobHash] | Callable[[BlobHash], bool],
     *,
     addresses: tuple[str, ...] = ("127.0.0.1:0",),
+    log: Log | None = None,
+    described: Described | None = None,
     limits: CallLimits | None = None,
     server_limits: ServerLimits | None = None,
 ) -> AsyncIterator[BulkServer]:
     """The same peer's service for joiners."""
     wrapper = CallWrapper(AddressGate(), Turnstile(limits or CallLimits()), SystemClock())
-    service = joiner_service(wrapper, host.shelf, NoLog(), set(public).__contains__)
+    is_public = public if callable(public) else set(public).__contains__
+    service = joiner_service(wrapper, host.shelf, log or NoLog(), is_public, described)
     async with BulkServer(
         addresses,
         lambda: joiner_server_credentials(host.person.tls),

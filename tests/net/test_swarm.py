@@ -5,36 +5,26 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from psyche_p2p.blobs import BlobError, BlobStore, SealedBlob, partial
-from psyche_p2p.clock import SystemClock
 from psyche_p2p.errors import StorageError, Unavailable
-from psyche_p2p.ids import BlobHash
-from psyche_p2p.net.bulk_client import BulkClient, Contact, Patience
-from psyche_p2p.net.download import FetchProgress
-from psyche_p2p.net.shelf import Shelf
-from psyche_p2p.net.swarm import Swarm, SwarmLimits
-from psyche_p2p.net.swarm_plan import PlanRules
+from psyche_p2p.net.bulk_client import Contact, Patience
 from tests.net import tricks
 from tests.net.builders import (
     Host,
     make_blob,
     make_person,
     member_client,
-    open_store,
     serve_members,
 )
+from tests.net.fetcher import ALICE, BLOB, CHUNKS, Fetcher
 
-CHUNKS = 6
-ALICE = make_person("alice")
 HOLDERS = [make_person(f"holder {number}") for number in range(3)]
-BLOB = make_blob(CHUNKS)
-HASTY = PlanRules(stall_s=0.3)
 
 
 @asynccontextmanager
@@ -53,36 +43,6 @@ async def holders(
             host.store.add(blob)
             hosts.append(host)
         yield hosts
-
-
-class Fetcher:
-    """Alice's side: her store and what she fetches into it."""
-
-    def __init__(
-        self,
-        folder: Path,
-        client: BulkClient,
-        *,
-        deadline_s: float = 20.0,
-        max_bytes: int = 1 << 30,
-        max_blob_bytes: int = 1 << 30,
-    ) -> None:
-        self.store = open_store(folder / "alice", max_bytes)
-        self.shelf = Shelf(self.store)
-        limits = SwarmLimits(max_blob_bytes, deadline_s)
-        self.swarm = Swarm(self.store, self.shelf, client, SystemClock(), limits, HASTY)
-        self.progress: list[FetchProgress] = []
-
-    async def fetch(
-        self, contacts: Sequence[Contact], blob_hash: BlobHash = BLOB.blob_hash
-    ) -> None:
-        async def find_sources() -> Sequence[Contact]:
-            return contacts
-
-        await self.swarm.fetch(blob_hash, find_sources, self.progress.append)
-
-    def require_whole(self, blob: SealedBlob = BLOB) -> None:
-        assert bytes(self.store.read(blob.blob_hash)) == b"".join(bytes(p) for p in blob.pieces)
 
 
 def contacts_of(hosts: list[Host]) -> list[Contact]:

@@ -11,7 +11,7 @@ import pytest
 from psyche_p2p.consensus import admission, chain, core, memory, rules, run, votes
 from psyche_p2p.consensus.effects import reject
 from psyche_p2p.consensus.height import HeightState
-from psyche_p2p.coordinator import acceptance, ledger, proposal, transition
+from psyche_p2p.coordinator import acceptance, ledger, proposal, roots, transition
 from psyche_p2p.coordinator.signed import require_signed
 from psyche_p2p.errors import Rejected
 from psyche_p2p.ids import View
@@ -151,6 +151,11 @@ DEFECTS = (
         "seed not bound to its height",
         ((transition, "seed_message", _unbound_seed), (proposal, "seed_message", _unbound_seed)),
         _simulate_liar(Lie.SEED_BORROWER),
+    ),
+    Defect(
+        "a root settled without a quorum of its tier",
+        ((roots, "compute_quorum", lambda _size: 1),),
+        _simulate_liar(Lie.FALSE_PARAMETERS),
     ),
     Defect(
         "certificates not checked",

@@ -13,7 +13,7 @@ from psyche_p2p.identity import Identity
 from psyche_p2p.model.gradients import accumulate_gradients
 from psyche_p2p.optim.schedule import learning_rate_to_bits
 from psyche_p2p.train import trainer as trainer_module
-from psyche_p2p.train.messages import Apply, Setup, Train, Trained, Warned
+from psyche_p2p.train.messages import Apply, Load, Setup, Snapshot, Train, Trained, Warned
 from psyche_p2p.train.trainer import Trainer
 from psyche_p2p.train.workshop import open_workshop
 
@@ -95,3 +95,12 @@ def test_a_loss_that_is_no_number_never_reaches_the_momentum(
     applied = trainer.apply(Apply(0, (again.blob,), BITS))
     assert 0 < again.loss < 7
     assert len(applied.roots) == 1
+
+
+def test_a_snapshot_is_the_same_every_time_and_is_loaded_back(trainer: Trainer) -> None:
+    first, second = (trainer.snapshot(Snapshot(3, 2)) for _ in range(2))
+    assert first.blob == second.blob
+    loaded = trainer.load(Load(first.blob))
+    assert loaded.param_round == 3
+    assert trainer.snapshot(Snapshot(3, 2)).blob == first.blob
+    assert trainer.snapshot(Snapshot(4, 2)).blob != first.blob

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from psyche_p2p import wire
 from psyche_p2p.errors import WireCode, WireError
 from psyche_p2p.identity import Identity
-from psyche_p2p.ids import BlobHash, PeerId
+from psyche_p2p.ids import MAX_TIER, BlobHash, EpochIndex, ParamRoot, PeerId, RoundIndex
 from tests import strategies as our
 
 ALICE = Identity.from_seed(b"a" * 32).peer_id
@@ -98,6 +98,19 @@ def test_padded_varints_and_repeated_fields_are_not_canonical() -> None:
     assert code_of(wire.Withdraw, b"\x08\x81\x00") is WireCode.NOT_CANONICAL
     assert code_of(wire.Withdraw, b"\x08\x02\x08\x01") is WireCode.NOT_CANONICAL
     assert code_of(wire.Withdraw, b"\x08\x00") is WireCode.NOT_CANONICAL
+
+
+def test_no_more_param_roots_than_there_can_be_tiers() -> None:
+    def attest(count: int) -> wire.Attestation:
+        roots = (ParamRoot(HASH),) * count
+        return wire.Attestation(EpochIndex(1), RoundIndex(2), (), RoundIndex(2), roots)
+
+    most = wire.encode(attest(MAX_TIER + 1))
+    assert wire.decode(wire.Attestation, most) == attest(MAX_TIER + 1)
+    with pytest.raises(ValueError, match="param_roots: needs at most 8 values"):
+        wire.encode(attest(MAX_TIER + 2))
+    one_more = most + most[-34:]
+    assert code_of(wire.Attestation, one_more) is WireCode.OUT_OF_RANGE
 
 
 def test_values_out_of_range_name_the_field() -> None:

@@ -1,0 +1,65 @@
+"""The tree of tasks: the first failure ends everything and is what is raised."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from psyche_p2p.errors import StorageError
+from psyche_p2p.node.supervision import TaskTree
+
+
+async def _for_ever(ended: list[str], name: str) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ended.append(name)
+
+
+async def _fail() -> None:
+    raise StorageError("the disk is gone")
+
+
+def test_a_failure_is_raised_and_the_others_end() -> None:
+    ended: list[str] = []
+
+    async def scenario() -> None:
+        async with TaskTree() as tree:
+            tree.start("a", _for_ever(ended, "a"))
+            tree.start("b", _for_ever(ended, "b"))
+            await asyncio.sleep(0)
+            tree.start("c", _fail())
+            await tree.wait(asyncio.Event())
+
+    with pytest.raises(StorageError, match="the disk is gone"):
+        asyncio.run(scenario())
+    assert sorted(ended) == ["a", "b"]
+
+
+def test_what_a_timer_reports_ends_the_tree_too() -> None:
+    async def scenario() -> None:
+        async with TaskTree() as tree:
+            asyncio.get_running_loop().call_soon(tree.fail, StorageError("late"))
+            await tree.wait(asyncio.Event())
+
+    with pytest.raises(StorageError, match="late"):
+        asyncio.run(scenario())
+
+
+def test_the_event_ends_the_wait_and_tasks_may_end_by_themselves() -> None:
+    ended: list[str] = []
+
+    async def scenario() -> None:
+        done = asyncio.Event()
+        async with TaskTree() as tree:
+            tree.start("a", _for_ever(ended, "a"))
+
+            async def finish() -> None:
+                done.set()
+
+            tree.start("b", finish())
+            await tree.wait(done)
+
+    asyncio.run(scenario())
+    assert ended == ["a"]
