@@ -17,6 +17,7 @@ from psyche_p2p.coordinator import (
     warm_statement,
 )
 from psyche_p2p.coordinator.heard import Heard, as_signed
+from psyche_p2p.distill.stats import log_statistics
 from psyche_p2p.errors import StorageError, Unavailable
 from psyche_p2p.ids import BatchInterval, BlobHash, ParamRoot, PeerId, RoundIndex, short_id
 from psyche_p2p.log import get_logger
@@ -200,6 +201,8 @@ class RoundWork:
                 trained.seconds,
             )
         )
+        if trained.distillation is not None:
+            log_statistics(trained.distillation, trained.round)
         commitment = Commitment(
             epoch=state.epoch,
             round=RoundIndex(trained.round),
