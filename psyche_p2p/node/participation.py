@@ -16,7 +16,7 @@ from psyche_p2p.consensus import (
     SignatureChecker,
     Timeouts,
 )
-from psyche_p2p.coordinator import State
+from psyche_p2p.coordinator import State, require_welcome
 from psyche_p2p.coordinator.heard import Heard
 from psyche_p2p.errors import PsycheError
 from psyche_p2p.identity import Identity
@@ -202,6 +202,7 @@ class Participation:
         around = self._around
         around.settled.on_state(after)
         report_step(before, after, around.emit)
+        require_welcome(after, self._me)
         around.directory.follow(after)
         if after.closed_count > before.closed_count:
             self._parameters.catch_up()
