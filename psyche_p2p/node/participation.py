@@ -70,7 +70,6 @@ class Circumstances:
     make_join: Callable[[State], Join]
     emit: Callable[[events.Event], None]
     told: Told
-    checkpoint_folder: str
 
 
 class Participation:
@@ -216,7 +215,7 @@ class Participation:
         if before.phase is Phase.COOLDOWN:
             tiers = frozenset(Tier(one.join.tier) for one in after.applicants)
             self._parameters.store_for(tiers)
-            self._parameters.evaluate_and_save(self._around.checkpoint_folder)
+            self._parameters.evaluate_and_save()
         elif after.phase is Phase.WARMUP:
             self._parameters.store_for(frozenset(Tier(one.join.tier) for one in after.entrants))
         if after.phase is Phase.FINISHED:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 
 from psyche_p2p.blobs import BlobStore
 from psyche_p2p.clock import Clock
@@ -13,7 +14,7 @@ from psyche_p2p.config import canonical_bytes, run_id
 from psyche_p2p.consensus import IdentitySigner
 from psyche_p2p.coordinator import State, require_invited, require_welcome, rules_of
 from psyche_p2p.coordinator.heard import Heard
-from psyche_p2p.ids import BlobHash, PeerId, RunId, Tier
+from psyche_p2p.ids import BlobHash, PeerId, RoundIndex, RunId, Tier
 from psyche_p2p.log import get_logger
 from psyche_p2p.model.schema import model_schema, schema_hash
 from psyche_p2p.net.allocator import keep_freed_memory
@@ -25,6 +26,7 @@ from psyche_p2p.net.tls import MemberTrust
 from psyche_p2p.node.beginning import find_beginnings, require_same_beginning
 from psyche_p2p.node.blob_desk import BlobDesk
 from psyche_p2p.node.bulk_plane import BulkPlane, Told
+from psyche_p2p.node.checkpoints import Checkpoints
 from psyche_p2p.node.directory import Directory
 from psyche_p2p.node.donors import PeerDonors
 from psyche_p2p.node.entering import find_beginning
@@ -191,7 +193,7 @@ class Peer:
         require_welcome(state, self._identity.peer_id)
         is_whole = has_wal or bool(wal.load()) or not self._may_have_voted(state)
         around = self._circumstances(log, wal, has_whole_memory=is_whole)
-        participation = Participation(around, state, self._parameters(desk))
+        participation = Participation(around, state, self._parameters(desk, log))
         self._participation = participation
         self._founding = None
         participation.start(tree)
@@ -247,10 +249,9 @@ class Peer:
             make_join=self._make_join,
             emit=self._emit,
             told=self._told,
-            checkpoint_folder=str(self._folder.checkpoints),
         )
 
-    def _parameters(self, desk: TrainerDesk | None) -> Parameters | NoParameters:
+    def _parameters(self, desk: TrainerDesk | None, log: LogStore) -> Parameters | NoParameters:
         tier = self._options.tier
         if desk is None or tier is None:
             return NoParameters(self._settled, self._blobs)
@@ -265,11 +266,20 @@ class Peer:
             self._emit,
         )
         snapshots = Snapshots(self._folder.snapshots, self._store, tier, self._offers)
+        data_manifest = log.head.genesis.data_manifest
+        checkpoints = Checkpoints(
+            self._folder.checkpoints, self._config, tier, self._settled, data_manifest
+        )
+        checkpoints.open()
+        checkpoints.on_published = self._on_checkpoint
         parameters = Parameters(
-            desk, tier, self._settled, self._blobs, snapshots, donors, self._emit
+            desk, tier, self._settled, self._blobs, snapshots, donors, checkpoints, self._emit
         )
         parameters.wanted_tiers = self._offers.wanted_tiers
         return parameters
+
+    def _on_checkpoint(self, folder: Path, param_round: RoundIndex) -> None:
+        self._emit(events.CheckpointWritten(param_round, str(folder)))
 
     async def _start_trainer(self, stack: AsyncExitStack) -> TrainerDesk | None:
         options = self._options
