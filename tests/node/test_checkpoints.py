@@ -74,7 +74,6 @@ def test_a_checkpoint_waits_for_the_log_and_then_names_its_block(
 ) -> None:
     settled.on_state(state_after(0, roots(0)))
     write(checkpoints, 4, seed=1)
-    assert not checkpoints.is_any_decided
     assert settle(checkpoints) == checkpoints.published() == []
     agreed = state_after(4, roots(1))
     settled.on_state(agreed)
@@ -82,7 +81,9 @@ def test_a_checkpoint_waits_for_the_log_and_then_names_its_block(
     assert settle(checkpoints) == checkpoints.published()
     (folder,) = checkpoints.published()
     assert folder.name == "round-00000004"
-    origin = open_checkpoint(folder).manifest.origin  # type: ignore[union-attr]
+    manifest = open_checkpoint(folder).manifest
+    assert manifest is not None
+    origin = manifest.origin
     assert origin is not None
     assert (origin.height, origin.block_hash) == (agreed.height, agreed.block_hash)
     assert (origin.epoch, origin.param_round, origin.first_sample) == (1, 4, 96)
