@@ -169,6 +169,10 @@ class Discovery:
                 found[peer] = found_peer(peer, value, expires_at_s)
         return found
 
+    async def meet(self, run_id: RunId) -> None:
+        """Connect to some peers of a run that we do not announce, so that our gossip gets there."""
+        await self._connect_neighbours(await self.lookup(run_id))
+
     def _require_dht(self) -> Dht:
         if self._dht is None:
             raise daemon_gone()

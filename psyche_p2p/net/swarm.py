@@ -11,9 +11,9 @@ from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from psyche_p2p.blobs import BlobStore, PartialBlob, decode_manifest
+from psyche_p2p.blobs import BlobError, BlobStore, PartialBlob, decode_manifest
 from psyche_p2p.clock import Clock
-from psyche_p2p.errors import PsycheError, Unavailable
+from psyche_p2p.errors import PsycheError, RemoteError, Unavailable
 from psyche_p2p.hashing import hash_bytes
 from psyche_p2p.ids import BlobHash, short_id
 from psyche_p2p.log import get_logger
@@ -114,7 +114,9 @@ class Swarm:
             await asyncio.wait(set(self._abandoned))
         begun_at = self._clock.monotonic_s()
         deadline = begun_at + self._limits.deadline_s
-        manifest = await self._find_manifest(blob_hash, find_sources, deadline)
+        manifest, source = await self._find_manifest(blob_hash, find_sources, deadline)
+        if len(manifest.chunks) == 1 and await self._take_at_once(manifest, blob_hash, source):
+            return
         writers = ThreadPoolExecutor(_WRITERS, "blob-writer")
         opening = writers.submit(self.store.receive, manifest)
         try:
@@ -142,9 +144,36 @@ class Swarm:
         took_s = self._clock.monotonic_s() - begun_at
         _log.debug("blob fetched", blob=short_id(blob_hash), seconds=round(took_s, 3))
 
+    async def _take_at_once(
+        self, manifest: ChunkManifest, blob_hash: BlobHash, source: Contact
+    ) -> bool:
+        """A blob of one chunk, from whoever gave its manifest; False if that did not do.
+
+        Asking for holdings and planning would double the round trips of most updates.
+        """
+        began_s = self._clock.monotonic_s()
+        try:
+            (data,) = [piece async for piece in self._client.fetch(source, blob_hash, [0])]
+            await asyncio.to_thread(self._keep, manifest, data)
+        except (BlobError, Misbehaviour) as error:
+            self.book.note_lie(source.peer, str(error))
+            return False
+        except (RemoteError, Unavailable) as error:
+            _log.debug("not at once", blob=short_id(blob_hash), cause=str(error))
+            return False
+        self.book.note_speed(source.peer, len(data), self._clock.monotonic_s() - began_s)
+        return True
+
+    def _keep(self, manifest: ChunkManifest, data: bytes) -> None:
+        partial = self.store.receive(manifest)
+        if partial is not None:
+            with partial:
+                partial.write_chunk(0, data)
+                self.store.publish(partial)
+
     async def _find_manifest(
         self, blob_hash: BlobHash, find_sources: FindSources, deadline: float
-    ) -> ChunkManifest:
+    ) -> tuple[ChunkManifest, Contact]:
         """The blob's manifest, from the first source that gives it."""
         asked: dict[str, str] = {}
         pause_s = _RETRY_S
@@ -154,7 +183,7 @@ class Swarm:
                 if self.book.is_usable(contact.peer, now):
                     manifest = await self._ask_manifest(contact, blob_hash)
                     if manifest is not None:
-                        return manifest
+                        return manifest, contact
                 asked[short_id(contact.peer)] = self.book.explain(contact.peer)
             if self._clock.monotonic_s() >= deadline:
                 reasons = "; ".join(f"peer {peer}: {why}" for peer, why in asked.items())

@@ -16,7 +16,7 @@ from psyche_p2p.consensus import (
     SignatureChecker,
     Timeouts,
 )
-from psyche_p2p.coordinator import State
+from psyche_p2p.coordinator import State, require_welcome
 from psyche_p2p.coordinator.heard import Heard
 from psyche_p2p.errors import PsycheError
 from psyche_p2p.identity import Identity
@@ -72,7 +72,6 @@ class Circumstances:
     make_join: Callable[[State], Join]
     emit: Callable[[events.Event], None]
     told: Told
-    checkpoint_folder: str
 
 
 class Participation:
@@ -205,6 +204,7 @@ class Participation:
         around = self._around
         around.settled.on_state(after)
         report_step(before, after, decided.block, around.emit)
+        require_welcome(after, self._me)
         around.directory.follow(after)
         if after.closed_count > before.closed_count:
             self._parameters.catch_up()
@@ -218,7 +218,7 @@ class Participation:
         if before.phase is Phase.COOLDOWN:
             tiers = frozenset(Tier(one.join.tier) for one in after.applicants)
             self._parameters.store_for(tiers)
-            self._parameters.evaluate_and_save(self._around.checkpoint_folder)
+            self._parameters.evaluate_and_save()
         elif after.phase is Phase.WARMUP:
             self._parameters.store_for(frozenset(Tier(one.join.tier) for one in after.entrants))
         if after.phase is Phase.FINISHED:

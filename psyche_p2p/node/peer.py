@@ -6,25 +6,28 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 
 from psyche_p2p.blobs import BlobStore
 from psyche_p2p.clock import Clock
 from psyche_p2p.config import canonical_bytes, run_id
 from psyche_p2p.consensus import IdentitySigner
-from psyche_p2p.coordinator import State
+from psyche_p2p.coordinator import State, require_invited, require_welcome, rules_of
 from psyche_p2p.coordinator.heard import Heard
-from psyche_p2p.ids import BlobHash, PeerId, RunId, Tier
+from psyche_p2p.ids import BlobHash, PeerId, RoundIndex, RunId, Tier
 from psyche_p2p.log import get_logger
 from psyche_p2p.model.schema import model_schema, schema_hash
 from psyche_p2p.net.allocator import keep_freed_memory
-from psyche_p2p.net.gatekeeper import ACCEPTED, Judgement, ignore
+from psyche_p2p.net.gatekeeper import ACCEPTED, Judgement, ignore, reject
 from psyche_p2p.net.gossip import Gossip
 from psyche_p2p.net.parameter_offers import ParameterOffers
 from psyche_p2p.net.statements import StatementPool
 from psyche_p2p.net.tls import MemberTrust
+from psyche_p2p.net.traffic import TrafficMeter
 from psyche_p2p.node.beginning import find_beginnings, require_same_beginning
 from psyche_p2p.node.blob_desk import BlobDesk
 from psyche_p2p.node.bulk_plane import BulkPlane, Told
+from psyche_p2p.node.checkpoints import Checkpoints
 from psyche_p2p.node.directory import Directory
 from psyche_p2p.node.donors import PeerDonors
 from psyche_p2p.node.entering import find_beginning
@@ -41,6 +44,7 @@ from psyche_p2p.node.snapshots import Snapshots
 from psyche_p2p.node.supervision import TaskTree
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.trainer_desk import TrainerDesk
+from psyche_p2p.node.trainer_process import TRAINER
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.node.wal import FileWal, open_wal
 from psyche_p2p.node.witnessing import NoParameters
@@ -49,6 +53,8 @@ from psyche_p2p.train.messages import Progress, Ready, Setup
 from psyche_p2p.wire import Capabilities, Envelope, Join, Vote
 from psyche_p2p.wire.messages import OwnerOrder
 
+TRAFFIC_S = 5.0
+"""How often a peer reports its traffic."""
 LINGER_S = 3.0
 """How long a peer whose run is over stays, so that others get the last block from it."""
 _EARLY = 2048
@@ -67,6 +73,7 @@ class Peer:
         self._home = Home(options.home)
         self._heard = Heard()
         self._settled = Settled()
+        self._meter = TrafficMeter()
         self._ready: Ready | None = None
         self._founding: FoundingWork | None = None
         self._participation: Participation | None = None
@@ -85,6 +92,7 @@ class Peer:
             self._trust = MemberTrust(self._clock)
             self._config = await find_config(self._network, self._options, self._directory_of)
             self._run_id = run_id(self._config)
+            require_invited(rules_of(self._config), self._identity.peer_id)
             self._emit(events.RunFound(self._run_id.hex(), self._config.run.name))
             await self._open_run(stack)
             await self._live(stack, stop)
@@ -111,6 +119,7 @@ class Peer:
                 self._statements,
                 config.network.max_blob_bytes,
                 self._clock,
+                self._meter,
             )
         )
         self._bulk.swarm.book.on_lie = lambda peer, what: self._emit(events.Accused(peer, what))
@@ -157,11 +166,13 @@ class Peer:
                 self._run_id,
                 self._judge,
                 is_member=self._is_member,
+                meter=self._meter,
             )
         )
         tree.start("directory", self._directory.run())
         tree.start("voice", self._voice.run(gossip))
         tree.start("listening", self._listen(gossip))
+        tree.start("traffic", self._report_traffic())
         ended = asyncio.Event()
         tree.start("run", self._take_part(tree, desk, ended))
         tree.start("stop", _forward(stop, ended))
@@ -169,6 +180,7 @@ class Peer:
             await tree.wait(ended)
             await self._end(stop)
         finally:
+            self._emit_traffic()
             if self._participation is not None:
                 await self._participation.close()
 
@@ -189,9 +201,10 @@ class Peer:
             client = self._bulk.joiner_client
             state = await catch_up(state, log, client, doors, self._settled.on_state)
             self._directory.follow(state)
+        require_welcome(state, self._identity.peer_id)
         is_whole = has_wal or bool(wal.load()) or not self._may_have_voted(state)
         around = self._circumstances(log, wal, has_whole_memory=is_whole)
-        participation = Participation(around, state, self._parameters(desk))
+        participation = Participation(around, state, self._parameters(desk, log))
         self._participation = participation
         self._founding = None
         participation.start(tree)
@@ -247,10 +260,9 @@ class Peer:
             make_join=self._make_join,
             emit=self._emit,
             told=self._told,
-            checkpoint_folder=str(self._folder.checkpoint),
         )
 
-    def _parameters(self, desk: TrainerDesk | None) -> Parameters | NoParameters:
+    def _parameters(self, desk: TrainerDesk | None, log: LogStore) -> Parameters | NoParameters:
         tier = self._options.tier
         if desk is None or tier is None:
             return NoParameters(self._settled, self._blobs)
@@ -265,11 +277,20 @@ class Peer:
             self._emit,
         )
         snapshots = Snapshots(self._folder.snapshots, self._store, tier, self._offers)
+        data_manifest = log.head.genesis.data_manifest
+        checkpoints = Checkpoints(
+            self._folder.checkpoints, self._config, tier, self._settled, data_manifest
+        )
+        checkpoints.open()
+        checkpoints.on_published = self._on_checkpoint
         parameters = Parameters(
-            desk, tier, self._settled, self._blobs, snapshots, donors, self._emit
+            desk, tier, self._settled, self._blobs, snapshots, donors, checkpoints, self._emit
         )
         parameters.wanted_tiers = self._offers.wanted_tiers
         return parameters
+
+    def _on_checkpoint(self, folder: Path, param_round: RoundIndex) -> None:
+        self._emit(events.CheckpointWritten(param_round, str(folder)))
 
     async def _start_trainer(self, stack: AsyncExitStack) -> TrainerDesk | None:
         options = self._options
@@ -289,7 +310,9 @@ class Peer:
             data_dir=str(options.data_dir or ""),
             compile=options.compile,
         )
-        desk = await stack.enter_async_context(TrainerDesk(setup, _say_progress))
+        desk = await stack.enter_async_context(
+            TrainerDesk(setup, _say_progress, options.trainer_command or TRAINER)
+        )
         ready = desk.ready
         assert ready is not None, "entered"
         _log.info(
@@ -316,6 +339,14 @@ class Peer:
             _log.info("leaving")
             await participation.leave("told to stop")
 
+    async def _report_traffic(self) -> None:
+        while True:
+            await asyncio.sleep(TRAFFIC_S)
+            self._emit_traffic()
+
+    def _emit_traffic(self) -> None:
+        self._emit(events.Traffic(self._meter.sent_bytes, self._meter.received_bytes))
+
     # What arrives
 
     async def _listen(self, gossip: Gossip) -> None:
@@ -339,8 +370,11 @@ class Peer:
             self._founding.on_vote(envelope)
 
     def _judge(self, envelope: Envelope) -> Judgement:
-        """Strangers may only ask to join, and only of a run that we know."""
-        if isinstance(envelope.message, Join | OwnerOrder) or self._is_member(envelope.sender):
+        """Strangers may only ask to join, and only of a run that we know; its owner may order."""
+        if isinstance(envelope.message, OwnerOrder):
+            is_owner = envelope.sender == self._config.run.owner
+            return ACCEPTED if is_owner else reject("an order of somebody else than the owner")
+        if isinstance(envelope.message, Join) or self._is_member(envelope.sender):
             return ACCEPTED
         return ignore("not a member of this run")
 

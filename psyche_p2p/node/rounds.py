@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from statistics import fmean
 from typing import Any, Protocol, TypeAlias
 
 from psyche_p2p.blobs import BlobError
@@ -16,6 +17,7 @@ from psyche_p2p.coordinator import (
     warm_statement,
 )
 from psyche_p2p.coordinator.heard import Heard, as_signed
+from psyche_p2p.distill.stats import log_statistics
 from psyche_p2p.errors import StorageError, Unavailable
 from psyche_p2p.ids import BatchInterval, BlobHash, ParamRoot, PeerId, RoundIndex, short_id
 from psyche_p2p.log import get_logger
@@ -81,6 +83,7 @@ class RoundWork:
         self._fetching: dict[_Contribution, tuple[RoundIndex, asyncio.Task[None]]] = {}
         self._refused: dict[RoundIndex, set[_Contribution]] = {}
         self._attested: dict[RoundIndex, int] = {}
+        self._spent: dict[RoundIndex, list[tuple[float, float]]] = {}
         self._phase_key: tuple[Any, ...] = ()
 
     # What happens
@@ -198,6 +201,8 @@ class RoundWork:
                 trained.seconds,
             )
         )
+        if trained.distillation is not None:
+            log_statistics(trained.distillation, trained.round)
         commitment = Commitment(
             epoch=state.epoch,
             round=RoundIndex(trained.round),
@@ -228,9 +233,11 @@ class RoundWork:
 
     async def _take_in(self, signed: Signed, opened: OpenRound, slot: Slot) -> None:
         commitment: Commitment = signed.message
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
         try:
-            self._blobs.keep(commitment.blob_hash, commitment.round)
-            await self._blobs.fetch(commitment.blob_hash, (signed.sender,))
+            await self._blobs.fetch(commitment.blob_hash, commitment.round, (signed.sender,))
+            fetched_s = clock()
             reasons = await self._blobs.check(commitment, opened, slot)
         except (Unavailable, StorageError) as error:
             _log.warning(
@@ -246,6 +253,8 @@ class RoundWork:
         if reasons:
             self._refuse(signed, str(reasons[0]))
         else:
+            spent = self._spent.setdefault(commitment.round, [])
+            spent.append((fetched_s - began_s, clock() - fetched_s))
             self._hold(signed)
 
     def _refuse(self, signed: Signed, reason: str) -> None:
@@ -300,6 +309,17 @@ class RoundWork:
         param_round, roots = reached
         statement = Attestation(state.epoch, opened.round, order_blobs(blobs), param_round, roots)
         self._say(-1 - opened.round, statement)
+        self._emit(self._attested_event(opened))
+
+    def _attested_event(self, opened: OpenRound) -> events.Attested:
+        fetched, checked = zip(*self._spent.get(opened.round) or [(0.0, 0.0)], strict=True)
+        return events.Attested(
+            round=opened.round,
+            held=len(self._holding[opened.round]),
+            slots=len(opened.slots),
+            fetch_s=round(fmean(fetched), 4),
+            check_s=round(fmean(checked), 4),
+        )
 
     def _reached(
         self, state: State, opened: OpenRound
@@ -369,4 +389,5 @@ class RoundWork:
         self._begun = {one for one in self._begun if one >= first}
         self._holding = {k: v for k, v in self._holding.items() if k >= first}
         self._attested = {k: v for k, v in self._attested.items() if k >= first}
+        self._spent = {k: v for k, v in self._spent.items() if k >= first}
         self._refused = {k: v for k, v in self._refused.items() if k >= first}

@@ -29,10 +29,10 @@ class TrainerDesk:
         self,
         setup: Setup,
         on_progress: Callable[[Progress], None],
-        program: Sequence[str] = TRAINER,
+        command: Sequence[str] = TRAINER,
     ) -> None:
         self._setup = setup
-        self._program = program
+        self._command = command
         self._on_progress = on_progress
         self._process: TrainerProcess | None = None
         self._lock = asyncio.Lock()
@@ -97,7 +97,7 @@ class TrainerDesk:
 
     async def _begin(self) -> None:
         """Start a trainer; what it cannot do without, in the words of its own error."""
-        process = TrainerProcess(self._setup, self._program)
+        process = TrainerProcess(self._setup, self._command)
         await process.__aenter__()
         try:
             self.ready = await process.ready()

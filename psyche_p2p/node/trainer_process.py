@@ -28,12 +28,12 @@ from psyche_p2p.train.messages import Command, Event, Failed, Ready, Setup
 from psyche_p2p.train.pipe import MAX_LINE_BYTES, decode_message, encode_message
 
 TRAINER = (sys.executable, "-m", "psyche_p2p.train")
-"""What runs a trainer: two file descriptors are added, the one it reads and the one it writes."""
+"""The trainer's command; two file descriptors are added, where it reads and where it writes."""
 _KINDS: dict[ExitCode, type[LocalError]] = {
     kind.exit_code: kind
     for kind in (ConfigError, StorageError, ModelError, DataError, ResourceError)
 }
-_GRACE_S = 3.0  # what a trainer may take to notice that its pipe is closed
+_GRACE_S = 1.5  # what a trainer may take to notice that its pipe is closed
 
 
 class TrainerFailed(PsycheError):
@@ -57,9 +57,9 @@ class TrainerProcess:
     another, in the order sent.
     """
 
-    def __init__(self, setup: Setup, program: Sequence[str] = TRAINER) -> None:
+    def __init__(self, setup: Setup, command: Sequence[str] = TRAINER) -> None:
         self._setup = setup
-        self._program = program
+        self._command = tuple(command)
         self._process: Process | None = None
         self._events: asyncio.StreamReader | None = None
         self._commands: asyncio.StreamWriter | None = None
@@ -74,7 +74,7 @@ class TrainerProcess:
         event_read, event_write = os.pipe()
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *self._program,
+                *self._command,
                 str(command_read),
                 str(event_write),
                 pass_fds=(command_read, event_write),

@@ -48,7 +48,7 @@ class NoParameters:
     def store_for(self, _tiers: frozenset[Tier]) -> None:
         """It has nothing to store."""
 
-    def evaluate_and_save(self, _folder: str) -> None:
+    def evaluate_and_save(self) -> None:
         """It has nothing to evaluate."""
 
     async def drain(self) -> None:

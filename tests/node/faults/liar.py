@@ -182,7 +182,7 @@ def _begin(lies: list[str], arguments: list[str]) -> None:
     replacements: list[tuple[object, str, object]] = [
         (participation, "RoundWork", LyingRounds),
         (participation, "Voting", DyingVoting),
-        (node_peer, "TrainerDesk", partial(TrainerDesk, program=trainer)),
+        (node_peer, "TrainerDesk", partial(TrainerDesk, command=trainer)),
     ]
     if OTHER_CONFIG in lies:
         replacements.append((node_peer, "Told", ForgingTold))

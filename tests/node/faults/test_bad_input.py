@@ -9,21 +9,17 @@ from __future__ import annotations
 import os
 import random
 import re
-import resource
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from psyche_p2p.errors import ExitCode
 from psyche_p2p.identity import Identity
-from psyche_p2p.keyfile import save_key
 from psyche_p2p.observe.events import Restarted, Stopped
 from tests.node.faults.network import NANO, PEER, ROOT, Network, liar
 from tests.small_disk import small_disk
@@ -122,9 +118,7 @@ def impatient(host: Host) -> Iterator[dict[str, subprocess.Popen[str]]]:
     run_file = host.folder / "forged.toml"
     run_file.write_text(NANO.read_text())
     helpers = [
-        begin(
-            forger_home, "witness", "--run-file", str(run_file), program=liar("other-config")
-        ),
+        begin(forger_home, "witness", "--run-file", str(run_file), program=liar("other-config")),
         subprocess.Popen(
             [*PEER, "bootstrap", "--listen", "/ip4/127.0.0.1/tcp/0"],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -166,9 +160,7 @@ def impatient(host: Host) -> Iterator[dict[str, subprocess.Popen[str]]]:
         ("forged", "gave a config whose hash differs: "),
     ],
 )
-def test_no_such_run(
-    impatient: dict[str, subprocess.Popen[str]], name: str, expected: str
-) -> None:
+def test_no_such_run(impatient: dict[str, subprocess.Popen[str]], name: str, expected: str) -> None:
     code, line = end(impatient[name])
     assert code == ExitCode.NETWORK, line
     assert expected in line
