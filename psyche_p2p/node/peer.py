@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 from psyche_p2p.blobs import BlobStore
@@ -30,7 +31,7 @@ from psyche_p2p.node.bulk_plane import BulkPlane, Told
 from psyche_p2p.node.checkpoints import Checkpoints
 from psyche_p2p.node.directory import Directory
 from psyche_p2p.node.donors import PeerDonors
-from psyche_p2p.node.entering import find_beginning
+from psyche_p2p.node.entering import find_beginning, find_data_files
 from psyche_p2p.node.founding_work import FoundingWork
 from psyche_p2p.node.home import Home, RunFolder
 from psyche_p2p.node.log_store import LogStore
@@ -192,7 +193,8 @@ class Peer:
         log = await self._open_log(desk, wal)
         self._told.head, self._told.log = log.head, log
         if desk is not None and desk.ready is not None:
-            require_same_beginning(log.head, self._config, desk.ready, self._schema)
+            ask = partial(find_data_files, self._bulk.joiner_client, self._directory, self._run_id)
+            await require_same_beginning(log.head, self._config, desk.ready, self._schema, ask)
         state = replay_own(log, self._settled.on_state)
         self._directory.follow(state)
         await self._directory.look_patiently()
@@ -322,6 +324,7 @@ class Peer:
             seconds=round(ready.seconds, 1),
         )
         self._ready = ready
+        self._told.manifest = ready.data_files.encode()
         return desk
 
     async def _end(self, stop: asyncio.Event) -> None:
