@@ -7,11 +7,11 @@ last again and again. Those of `ON_ORDER` wait for a file of their name in the p
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from psyche_p2p.blobs import BlobStore, Origin, SealedBlob, read_layout, read_update, seal_update
@@ -26,7 +26,6 @@ from psyche_p2p.node import participation
 from psyche_p2p.node import peer as node_peer
 from psyche_p2p.node.bulk_plane import Told
 from psyche_p2p.node.rounds import RoundWork
-from psyche_p2p.node.trainer_desk import TrainerDesk
 from psyche_p2p.node.voting import Voting
 from psyche_p2p.train.messages import Trained
 from psyche_p2p.wire import Proposal
@@ -178,11 +177,12 @@ def _begin(lies: list[str], arguments: list[str]) -> None:
     home = Path(arguments[arguments.index("--home") + 1])
     LyingRounds.home = DyingVoting.home = home
     LyingRounds.lies = [CONTRIBUTION_LIES[lie] for lie in lies if lie in CONTRIBUTION_LIES]
-    trainer = (sys.executable, "-m", "tests.node.faults.bad_memory", str(home / CORRUPT))
+    if CORRUPT in lies:
+        trainer = [sys.executable, "-m", "tests.node.faults.bad_memory", str(home / CORRUPT)]
+        arguments = [*arguments, "--trainer-command", shlex.join(trainer)]
     replacements: list[tuple[object, str, object]] = [
         (participation, "RoundWork", LyingRounds),
         (participation, "Voting", DyingVoting),
-        (node_peer, "TrainerDesk", partial(TrainerDesk, command=trainer)),
     ]
     if OTHER_CONFIG in lies:
         replacements.append((node_peer, "Told", ForgingTold))

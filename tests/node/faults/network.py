@@ -206,17 +206,18 @@ class Network:
 
     # Disturbing
 
-    def kill(self, peer: Peer) -> None:
-        """kill -9 of the peer's own process, and of nothing else."""
-        self._expected_ends.add(peer.number)
-        os.kill(peer.pid, signal.SIGKILL)
-        self.until_ended(peer)
+    def kill(self, *peers: Peer) -> None:
+        """kill -9 of the peers' own processes, and of nothing else."""
+        for peer in peers:
+            os.kill(peer.pid, signal.SIGKILL)
+        self.until_ended(*peers)
 
-    def until_ended(self, peer: Peer) -> None:
-        """Wait for the end of a process that is meant to end."""
-        self._expected_ends.add(peer.number)
-        self.until(f"peer {peer.number} has ended", lambda: not peer.is_up)
-        peer.kills += 1
+    def until_ended(self, *peers: Peer) -> None:
+        """Wait for the end of processes that are meant to end."""
+        self._expected_ends.update(peer.number for peer in peers)
+        for peer in peers:
+            self.until(f"peer {peer.number} has ended", partial(_has_ended, peer))
+            peer.kills += 1
 
     def start_again(self, peer: Peer) -> None:
         """The same command again, in the same home."""
@@ -226,6 +227,10 @@ class Network:
     def order(self, peer: Peer, what: str) -> None:
         """Have a liar do what it was started for (liar.py)."""
         (peer.home / what).touch()
+
+
+def _has_ended(peer: Peer) -> bool:
+    return not peer.is_up
 
 
 def _numbers(peers: Iterable[Peer]) -> str:

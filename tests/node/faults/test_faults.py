@@ -86,3 +86,22 @@ def test_a_node_is_killed_and_started_again(network: Network) -> None:
     network.start_again(victim)
     network.until_back(*network.peers)
     network.require_equal_roots(besides=[network.peers[2]])
+
+
+@pytest.mark.long
+def test_a_member_is_stopped_until_it_is_dropped(network: Network) -> None:
+    victim, first = network.peers[1], network.peers[0]
+    stopped = [victim.pid, *children(victim.pid).values()]
+    drops = network.changes(first, victim).count("dropped")
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        network.until(
+            "it is dropped", lambda: network.changes(first, victim).count("dropped") > drops
+        )
+        network.rounds_pass(20)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    network.until_back(*network.peers)
+    network.require_equal_roots(besides=[network.peers[2]])
