@@ -48,7 +48,7 @@ def test_trainers_that_keep_dying_end_the_peer(tmp_path: Path) -> None:
 
 def test_a_trainer_that_never_starts_is_said_in_one_line(tmp_path: Path) -> None:
     async def play() -> None:
-        with pytest.raises(ResourceError, match="the trainer does not start: .*exit code 3"):
+        with pytest.raises(ResourceError, match=r"the trainer does not start: .*exit code 3"):
             await desk_with(tmp_path, ["dies before it is ready"]).__aenter__()
 
     asyncio.run(play())

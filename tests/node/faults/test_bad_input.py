@@ -1,6 +1,6 @@
 """What a peer is told whose operator made a mistake: one line, a cause and a cure, an exit code.
 
-One peer trains alone on a file of tokens. Newcomers come to it with everything wrong in turn; it
+One peer has trained alone on a file of tokens. Newcomers come to it with everything wrong in turn; it
 must not even notice.
 """
 
@@ -34,6 +34,13 @@ ON_TOKENS = (
     f'data.files=["{TOKENS}"]',
     "data.token_bytes=2",
 )
+# after one short epoch it rests, and leaves the processors to the newcomers
+RESTING = (
+    "rounds.epoch_s=6",
+    "rounds.warmup_s=5",
+    "rounds.max_round_train_s=5",
+    "rounds.cooldown_s=900",
+)
 
 
 @dataclass(frozen=True)
@@ -66,12 +73,12 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     folder = tmp_path_factory.mktemp("bad-input")
     (folder / "network").mkdir()
     data = write_tokens(folder / "data", 1)
-    with Network(folder / "network", (0,), ON_TOKENS, data_dir=data) as network:
+    with Network(folder / "network", (0,), ON_TOKENS + RESTING, data_dir=data) as network:
         tally = network.peers[0].tally
         found = re.search(r'^name = "(.*)"', (folder / "network" / "run.toml").read_text(), re.M)
         assert found is not None
         yield Host(network, folder, tally.addresses[0], found[1])
-        network.rounds_pass(2)  # and it has not noticed any of it
+        network.update()  # it has not noticed any of it
         assert not network.noted(network.peers[0], Stopped)
         assert not network.noted(network.peers[0], Restarted)
         assert network.peers[0].error_lines() == []
@@ -176,11 +183,12 @@ def test_no_such_run(impatient: dict[str, subprocess.Popen[str]], name: str, exp
             r"schema mismatch: the run '.*' of this network has [0-9a-f]{64}, the run file "
             r"[0-9a-f]{64}; config.hidden_size is 128 there, 256 here; join it",
         ),
-        (
+        pytest.param(
             "sequence_length = 128",
             "sequence_length = 64",
             ExitCode.CONFIG,
             r"is [0-9a-f]{64}, the run file's [0-9a-f]{64}; data.sequence_length is 128 there, 64",
+            marks=pytest.mark.long,
         ),
     ],
 )
@@ -241,7 +249,9 @@ def test_a_second_peer_in_the_same_home(host: Host) -> None:
     assert b'"stopped"' not in after
 
 
-@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize(
+    "step", [0, pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.long)]
+)
 def test_a_taken_port(host: Host, tmp_path: Path, step: int) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -253,6 +263,7 @@ def test_a_taken_port(host: Host, tmp_path: Path, step: int) -> None:
     assert str(port) in line
 
 
+@pytest.mark.long
 def test_nobody_at_the_bootstrap_address(tmp_path: Path) -> None:
     nobody = Identity.from_seed(b"n" * 32).peer_id
     words = ["--bootstrap", f"/ip4/127.0.0.1/tcp/1/p2p/{nobody}"]
