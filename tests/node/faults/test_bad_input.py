@@ -1,7 +1,7 @@
 """What a peer is told whose operator made a mistake: one line, a cause and a cure, an exit code.
 
-One peer has trained alone on a file of tokens. Newcomers come to it with everything wrong in turn; it
-must not even notice.
+One peer has trained alone on a file of tokens. Newcomers come to it with everything wrong in turn;
+it must not even notice.
 """
 
 from __future__ import annotations
@@ -183,12 +183,11 @@ def test_no_such_run(impatient: dict[str, subprocess.Popen[str]], name: str, exp
             r"schema mismatch: the run '.*' of this network has [0-9a-f]{64}, the run file "
             r"[0-9a-f]{64}; config.hidden_size is 128 there, 256 here; join it",
         ),
-        pytest.param(
+        (
             "sequence_length = 128",
             "sequence_length = 64",
             ExitCode.CONFIG,
             r"is [0-9a-f]{64}, the run file's [0-9a-f]{64}; data.sequence_length is 128 there, 64",
-            marks=pytest.mark.long,
         ),
     ],
 )
@@ -249,9 +248,7 @@ def test_a_second_peer_in_the_same_home(host: Host) -> None:
     assert b'"stopped"' not in after
 
 
-@pytest.mark.parametrize(
-    "step", [0, pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("step", [0, 1, 2])
 def test_a_taken_port(host: Host, tmp_path: Path, step: int) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
