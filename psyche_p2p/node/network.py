@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from psyche_p2p.certificate import TlsCertificate
 from psyche_p2p.config import RunConfig, load_run_config, run_id
+from psyche_p2p.errors import ConfigError
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import RunId, Signature, Tier
 from psyche_p2p.log import get_logger
@@ -72,6 +73,18 @@ async def find_config(
     network: Network, options: PeerOptions, directory_of: Callable[[RunId], Directory]
 ) -> RunConfig:
     """The run's configuration: from the operator's file, or from a peer that is in it."""
+    config = await _find_any_config(network, options, directory_of)
+    if config.verification.verification_percent > 0:
+        raise ConfigError(
+            "this run wants batches verified by running them again, which this version cannot do",
+            "set verification.verification_percent = 0, or use a newer version",
+        )
+    return config
+
+
+async def _find_any_config(
+    network: Network, options: PeerOptions, directory_of: Callable[[RunId], Directory]
+) -> RunConfig:
     if options.run_file is not None:
         return load_run_config(options.run_file)
     wanted = await find_run(network.discovery, options.run)

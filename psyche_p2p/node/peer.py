@@ -38,6 +38,7 @@ from psyche_p2p.node.network import announce, enter_network, find_config, roles_
 from psyche_p2p.node.options import PeerOptions
 from psyche_p2p.node.parameters import Parameters
 from psyche_p2p.node.participation import NO_FRONTIER, Circumstances, Participation
+from psyche_p2p.node.reach import report_reach
 from psyche_p2p.node.replay import catch_up, replay_own
 from psyche_p2p.node.settled import Settled
 from psyche_p2p.node.snapshots import Snapshots
@@ -174,6 +175,8 @@ class Peer:
         tree.start("voice", self._voice.run(gossip))
         tree.start("listening", self._listen(gossip))
         tree.start("traffic", self._report_traffic())
+        port = self._bulk.members.ports[0]
+        tree.start("reach", report_reach(self._directory, self._own, port))
         ended = asyncio.Event()
         tree.start("run", self._take_part(tree, desk, ended))
         tree.start("stop", _forward(stop, ended))
