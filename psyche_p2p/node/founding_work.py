@@ -14,7 +14,7 @@ from psyche_p2p.config import RunConfig
 from psyche_p2p.consensus import Broadcast, Founding, Persist, Signer
 from psyche_p2p.coordinator import Signed, genesis_hash, rules_of
 from psyche_p2p.coordinator.logfile import LogHead
-from psyche_p2p.ids import BlockHash, PeerId
+from psyche_p2p.ids import BlockHash, PeerId, short_id
 from psyche_p2p.log import get_logger
 from psyche_p2p.node.beginning import Beginnings
 from psyche_p2p.node.timers import Timers
@@ -63,6 +63,7 @@ class FoundingWork:
         self._ready: dict[PeerId, tuple[Signed, int]] = {}
         self._ready_since_ms = timers.now_ms
         self._documents: dict[BlockHash, Genesis] = {}
+        self._signed: dict[PeerId, BlockHash | None] = {}
 
     def on_join(self, envelope: Envelope) -> None:
         """Somebody is ready."""
@@ -73,6 +74,7 @@ class FoundingWork:
 
     def on_vote(self, envelope: Envelope) -> None:
         """Somebody signed a genesis."""
+        self._signed[envelope.sender] = envelope.message.block_hash
         self._founding.on_message(envelope, self._timers.now_ms)
         self._carry_out()
 
@@ -110,6 +112,13 @@ class FoundingWork:
             ready=len(self._ready),
             needed=self._rules.init_min_members,
         )
+        unlike = [peer for peer, signed in self._signed.items() if signed not in self._documents]
+        if unlike and self._is_time():
+            _log.warning(
+                "others would begin this run with something else than we: compare the output of "
+                "psyche-peer data manifest, and the versions of psyche-p2p and Python",
+                peers=",".join(map(short_id, unlike)),
+            )
 
     def _try_to_found(self) -> LogHead | None:
         if self._rules.authorities:

@@ -20,6 +20,8 @@ from psyche_p2p.net.multiaddr import Multiaddr
 from psyche_p2p.node.bulk_plane import BulkPlane
 from psyche_p2p.node.directory import Directory
 from psyche_p2p.node.entering import fetch_config, find_run
+from psyche_p2p.node.home import Home
+from psyche_p2p.node.namesakes import require_asked_for, require_no_namesake
 from psyche_p2p.node.options import PeerOptions, join_host_port
 from psyche_p2p.observe import events
 from psyche_p2p.wire import PeerRecord
@@ -86,7 +88,12 @@ async def _find_any_config(
     network: Network, options: PeerOptions, directory_of: Callable[[RunId], Directory]
 ) -> RunConfig:
     if options.run_file is not None:
-        return load_run_config(options.run_file)
+        config = load_run_config(options.run_file)
+        require_asked_for(config, options.run)
+        is_chosen = options.run == run_id(config).hex()
+        if options.bootstrap and not is_chosen and not Home(options.home).knows(run_id(config)):
+            await require_no_namesake(network.discovery, directory_of, config)
+        return config
     wanted = await find_run(network.discovery, options.run)
     async with BulkClient(None, Patience()) as client:
         config = await fetch_config(client, directory_of(wanted), wanted)

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 from psyche_p2p.blobs import BlobStore
@@ -30,7 +31,7 @@ from psyche_p2p.node.bulk_plane import BulkPlane, Told
 from psyche_p2p.node.checkpoints import Checkpoints
 from psyche_p2p.node.directory import Directory
 from psyche_p2p.node.donors import PeerDonors
-from psyche_p2p.node.entering import find_beginning
+from psyche_p2p.node.entering import find_beginning, find_data_files
 from psyche_p2p.node.founding_work import FoundingWork
 from psyche_p2p.node.home import Home, RunFolder
 from psyche_p2p.node.log_store import LogStore
@@ -63,7 +64,7 @@ _log = get_logger(__name__)
 
 
 class Peer:
-    """One peer of one run; `run` is its whole life."""
+    """One peer of one run; `run` is its whole life, in a home that the caller has locked."""
 
     def __init__(
         self, options: PeerOptions, clock: Clock, emit: Callable[[events.Event], None]
@@ -85,7 +86,6 @@ class Peer:
         """Take part until the run is finished or `stop` is set; raises what cannot be mended."""
         keep_freed_memory()
         async with AsyncExitStack() as stack:
-            stack.enter_context(self._home.locked())
             self._identity = self._home.identity()
             self._own = self._home.certificate(self._identity, self._clock)
             self._timers = Timers(self._clock)
@@ -196,7 +196,8 @@ class Peer:
         log = await self._open_log(desk, wal)
         self._told.head, self._told.log = log.head, log
         if desk is not None and desk.ready is not None:
-            require_same_beginning(log.head, self._config, desk.ready, self._schema)
+            ask = partial(find_data_files, self._bulk.joiner_client, self._directory, self._run_id)
+            await require_same_beginning(log.head, self._config, desk.ready, self._schema, ask)
         state = replay_own(log, self._settled.on_state)
         self._directory.follow(state)
         await self._directory.look_patiently()
@@ -326,6 +327,7 @@ class Peer:
             seconds=round(ready.seconds, 1),
         )
         self._ready = ready
+        self._told.manifest = ready.data_files.encode()
         return desk
 
     async def _end(self, stop: asyncio.Event) -> None:

@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from psyche_p2p.errors import ResourceError, Unavailable
 from psyche_p2p.log import get_logger
-from psyche_p2p.node.trainer_process import TRAINER, TrainerProcess
+from psyche_p2p.node.trainer_process import TRAINER, TrainerFailed, TrainerProcess
 from psyche_p2p.train.messages import Command, Event, Progress, Ready, Setup, Warned
 
 _MAX_DEATHS = 5
@@ -43,7 +43,12 @@ class TrainerDesk:
         self.restarts = 0
 
     async def __aenter__(self) -> Self:
-        await self._begin()
+        try:
+            await self._begin()
+        except Unavailable as error:
+            raise ResourceError(
+                f"the trainer does not start: {error.cause}", "see the log above, and free memory"
+            ) from error
         return self
 
     async def __aexit__(
@@ -91,12 +96,15 @@ class TrainerDesk:
                 return event
 
     async def _begin(self) -> None:
+        """Start a trainer; what it cannot do without, in the words of its own error."""
         process = TrainerProcess(self._setup, self._command)
         await process.__aenter__()
         try:
             self.ready = await process.ready()
-        except BaseException:
+        except BaseException as error:
             await process.__aexit__(None, None, None)
+            if isinstance(error, TrainerFailed):
+                raise error.as_local_error() from error
             raise
         self._process = process
         self._born_at = asyncio.get_running_loop().time()
@@ -104,15 +112,23 @@ class TrainerDesk:
     async def _replace(self, cause: str) -> None:
         """Start another trainer; ResourceError when it keeps dying."""
         process, self._process = self._process, None
-        lived_s = asyncio.get_running_loop().time() - self._born_at
-        self._deaths = 1 if lived_s > _STEADY_S else self._deaths + 1
-        _log.warning("the trainer is started again", cause=cause, deaths=self._deaths)
         if process is not None:
             await process.__aexit__(None, None, None)
+        self.restarts += 1
+        while True:
+            self._count_death(cause)
+            _log.warning("the trainer is started again", cause=cause, deaths=self._deaths)
+            try:
+                await self._begin()
+                return
+            except Unavailable as error:  # it died again before it was ready
+                cause = str(error)
+
+    def _count_death(self, cause: str) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._deaths = 1 if now_s - self._born_at > _STEADY_S else self._deaths + 1
         if self._deaths >= _MAX_DEATHS:
             raise ResourceError(
                 f"the trainer died {self._deaths} times: {cause}",
                 "free memory, use a larger --tier, or see the log above",
             )
-        await self._begin()
-        self.restarts += 1
