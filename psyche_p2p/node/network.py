@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from psyche_p2p.certificate import TlsCertificate
-from psyche_p2p.config import RunConfig, load_run_config, run_id
+from psyche_p2p.config import RunConfig, run_id
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import RunId, Signature, Tier
 from psyche_p2p.log import get_logger
@@ -71,9 +71,7 @@ def listen_at(options: PeerOptions) -> Multiaddr:
 async def find_config(
     network: Network, options: PeerOptions, directory_of: Callable[[RunId], Directory]
 ) -> RunConfig:
-    """The run's configuration: from the operator's file, or from a peer that is in it."""
-    if options.run_file is not None:
-        return load_run_config(options.run_file)
+    """The run's configuration, from a peer that is in it."""
     wanted = await find_run(network.discovery, options.run)
     async with BulkClient(None, Patience()) as client:
         config = await fetch_config(client, directory_of(wanted), wanted)
