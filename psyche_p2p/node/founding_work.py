@@ -21,7 +21,7 @@ from psyche_p2p.node.beginning import Beginnings
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.node.wal import FileWal
-from psyche_p2p.wire import Envelope, Join
+from psyche_p2p.wire import Envelope, Join, Vote
 from psyche_p2p.wire.commands import Admit, Genesis
 from psyche_p2p.wire.messages import Role
 
@@ -71,15 +71,20 @@ class FoundingWork:
         self._votes: deque[Envelope] = deque(maxlen=_EARLY_VOTES)
         """Of those, too, whom we do not see ready yet; gossip would not bring them again."""
 
-    def on_join(self, envelope: Envelope) -> None:
-        """Somebody is ready."""
+    def on_envelope(self, envelope: Envelope) -> None:
+        """Somebody is ready, or has signed a genesis."""
+        if isinstance(envelope.message, Join):
+            self._on_join(envelope)
+        elif isinstance(envelope.message, Vote):
+            self._on_vote(envelope)
+
+    def _on_join(self, envelope: Envelope) -> None:
         if envelope.sender not in self._ready:
             self._ready_since_ms = self._timers.now_ms
         signed = Signed(envelope.sender, envelope.message, envelope.signature)
         self._ready[envelope.sender] = (signed, self._timers.now_ms)
 
-    def on_vote(self, envelope: Envelope) -> None:
-        """Somebody signed a genesis."""
+    def _on_vote(self, envelope: Envelope) -> None:
         self._votes.append(envelope)
         self._founding.on_message(envelope, self._timers.now_ms)
         self._carry_out()

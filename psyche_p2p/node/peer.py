@@ -48,7 +48,7 @@ from psyche_p2p.node.wal import FileWal, open_wal
 from psyche_p2p.node.witnessing import NoParameters
 from psyche_p2p.observe import events
 from psyche_p2p.train.messages import Ready, Setup
-from psyche_p2p.wire import Capabilities, Envelope, Join, Vote
+from psyche_p2p.wire import Capabilities, Envelope, Join
 from psyche_p2p.wire.messages import OwnerOrder
 
 TRAFFIC_S = 5.0
@@ -230,6 +230,8 @@ class Peer:
             self._timers,
             lambda: find_beginning(self._bulk.joiner_client, self._directory, self._run_id),
         )
+        for envelope in self._early:  # said while our trainer was loading
+            self._founding.on_envelope(envelope)
         head = await self._founding.run()
         _log.info("the run has begun", founders=len(head.genesis.founders))
         return LogStore.create(self._folder.log, head)
@@ -361,10 +363,8 @@ class Peer:
             self._participation.on_envelope(envelope)
             return
         self._early.append(envelope)
-        if self._founding is not None and isinstance(envelope.message, Join):
-            self._founding.on_join(envelope)
-        elif self._founding is not None and isinstance(envelope.message, Vote):
-            self._founding.on_vote(envelope)
+        if self._founding is not None:
+            self._founding.on_envelope(envelope)
 
     def _judge(self, envelope: Envelope) -> Judgement:
         """Strangers may only ask to join, and only of a run that we know."""

@@ -53,10 +53,7 @@ class Founder:
         )
 
     def hear(self, envelope: Envelope) -> None:
-        if isinstance(envelope.message, Join):
-            self.work.on_join(envelope)
-        elif isinstance(envelope.message, Vote):
-            self.work.on_vote(envelope)
+        self.work.on_envelope(envelope)
 
 
 async def nobody() -> None:
