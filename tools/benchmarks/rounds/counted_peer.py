@@ -1,7 +1,7 @@
 """psyche-peer that also counts its own tasks and objects: python -m ... FOLDER ARGUMENT ...
 
-What /proc does not show is appended to FOLDER/PID as lines of JSON. The cache of served chunks is cut
-to 1 MiB, so that it is full long before a benchmark looks for growth.
+What /proc does not show is appended to FOLDER/PID as lines of JSON. The cache of served chunks is
+cut to 1 MiB, so that it is full long before a benchmark looks for growth.
 """
 
 from __future__ import annotations
@@ -53,6 +53,6 @@ def counted(live: Live, folder: Path) -> Live:
 
 
 if __name__ == "__main__":
-    bulk_plane.CACHED_BYTES = _CACHED_BYTES
+    vars(bulk_plane)["CACHED_BYTES"] = _CACHED_BYTES
     start._live = counted(start._live, Path(sys.argv[1]))
     main(sys.argv[2:])
