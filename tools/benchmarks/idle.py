@@ -2,8 +2,8 @@
 
     tools/bench idle
 
-Percent of one core, of the node and of its daemon, mean over peers: of the last half minute of a run
-that lacks a member, and of the quietest ten seconds of a run whose steps take twenty.
+Percent of one core, of the node and of its daemon, mean over peers: of the quietest half minute of
+a run that lacks a member, and of the quietest ten seconds of a run whose steps take twenty.
 """
 
 from __future__ import annotations
@@ -73,5 +73,7 @@ def _shares(
         for end in samples[first:]:
             elapsed_s = (end.time_ms - begin.time_ms) / 1000
             if elapsed_s >= window_s - 1.5:
-                yield (seconds_of(end) - seconds_of(begin)) / elapsed_s
+                used_s = seconds_of(end) - seconds_of(begin)
+                if used_s >= 0:  # a process that ended has used nothing
+                    yield used_s / elapsed_s
                 break
