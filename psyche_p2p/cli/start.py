@@ -105,6 +105,12 @@ def _shared(command: CommandT) -> CommandT:
     metavar="DIR",
     help="Where the run's token files are on this machine.",
 )
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="What the run begins with, for the first peers of a run that goes on from another.",
+)
 @click.option("--compile", "use_compile", is_flag=True, help="Use torch.compile.")
 def start(
     tier: int,
@@ -112,6 +118,7 @@ def start(
     threads: int,
     micro_batch: int,
     data_dir: Path | None,
+    checkpoint: Path | None,
     use_compile: bool,
     **shared: Any,
 ) -> int:
@@ -133,6 +140,7 @@ def start(
         threads=threads,
         micro_batch=micro_batch,
         data_dir=data_dir,
+        checkpoint=checkpoint,
         compile=use_compile,
     )
     return _run(options)

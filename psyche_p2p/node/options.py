@@ -53,6 +53,8 @@ class PeerOptions:
     """The host that others should use, if it is not one of this machine's own."""
     events: Path
     data_dir: Path | None
+    checkpoint: Path | None = None
+    """What a run begins with that goes on from another; the first peers of it need it."""
     device: str = "auto"
     threads: int = 0
     micro_batch: int = 0

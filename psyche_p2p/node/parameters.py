@@ -78,6 +78,7 @@ class Parameters:
         snapshots: Snapshots,
         donors: Donors,
         checkpoints: Checkpoints,
+        first_round: RoundIndex,
         emit: Emit,
     ) -> None:
         self._desk = desk
@@ -87,6 +88,7 @@ class Parameters:
         self._snapshots = snapshots
         self._donors = donors
         self._checkpoints = checkpoints
+        self._first_round = first_round
         self._emit = emit
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._history: dict[RoundIndex, Roots] = {}
@@ -97,7 +99,7 @@ class Parameters:
         """The tiers that others asked for lately."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when there are new roots."""
-        self.applied = RoundIndex(0)
+        self.applied = first_round
         """How many rounds the parameters have had."""
         self.is_sound = False
         """Whether they are known, and the log's as far as this peer can tell."""
@@ -235,16 +237,16 @@ class Parameters:
             _log.warning("a snapshot is of no use", rounds=offer.param_round, cause=fault)
         if self._is_fresh and self._desk.ready is not None and self._has_all_rounds():
             roots = _decode_roots(self._desk.ready.roots)
-            self._history = {RoundIndex(0): roots}
-            self.applied = RoundIndex(0)
-            return self._settled.agreed_roots.get(RoundIndex(0), roots)[: len(roots)] == roots
+            first = self._first_round
+            self._history, self.applied = {first: roots}, first
+            return self._settled.agreed_roots.get(first, roots)[: len(roots)] == roots
         return False
 
     def _has_all_rounds(self) -> bool:
         """Whether what was settled since the beginning is little enough to be replayed."""
-        count = self._settled.closed_count
-        return count <= 2 * SNAPSHOT_ROUNDS and all(
-            self._settled.round(RoundIndex(index)) is not None for index in range(count)
+        settled = range(self._first_round, self._settled.closed_count)
+        return len(settled) <= 2 * SNAPSHOT_ROUNDS and all(
+            self._settled.round(RoundIndex(index)) is not None for index in settled
         )
 
     async def _begin_with_others(self) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from psyche_p2p.blobs import BlobStore
 from psyche_p2p.clock import Clock
-from psyche_p2p.config import canonical_bytes, run_id
+from psyche_p2p.config import run_id
 from psyche_p2p.consensus import IdentitySigner
 from psyche_p2p.coordinator import State, require_invited, require_welcome, rules_of
 from psyche_p2p.coordinator.heard import Heard
@@ -23,7 +23,11 @@ from psyche_p2p.net.gossip import Gossip
 from psyche_p2p.net.parameter_offers import ParameterOffers
 from psyche_p2p.net.statements import StatementPool
 from psyche_p2p.net.tls import MemberTrust
-from psyche_p2p.node.beginning import find_beginnings, require_same_beginning
+from psyche_p2p.node.beginning import (
+    find_beginnings,
+    require_checkpoint,
+    require_same_beginning,
+)
 from psyche_p2p.node.blob_desk import BlobDesk
 from psyche_p2p.node.bulk_plane import BulkPlane, Told
 from psyche_p2p.node.checkpoints import Checkpoints
@@ -43,11 +47,12 @@ from psyche_p2p.node.snapshots import Snapshots
 from psyche_p2p.node.supervision import TaskTree
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.trainer_desk import TrainerDesk
+from psyche_p2p.node.trainer_setup import make_setup
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.node.wal import FileWal, open_wal
 from psyche_p2p.node.witnessing import NoParameters
 from psyche_p2p.observe import events
-from psyche_p2p.train.messages import Progress, Ready, Setup
+from psyche_p2p.train.messages import Progress, Ready
 from psyche_p2p.wire import Capabilities, Envelope, Join, Vote
 from psyche_p2p.wire.messages import OwnerOrder
 
@@ -273,7 +278,15 @@ class Peer:
         checkpoints.open()
         checkpoints.on_published = self._on_checkpoint
         parameters = Parameters(
-            desk, tier, self._settled, self._blobs, snapshots, donors, checkpoints, self._emit
+            desk,
+            tier,
+            self._settled,
+            self._blobs,
+            snapshots,
+            donors,
+            checkpoints,
+            RoundIndex(self._config.beginning.round),
+            self._emit,
         )
         parameters.wanted_tiers = self._offers.wanted_tiers
         return parameters
@@ -286,19 +299,8 @@ class Peer:
         if options.tier is None:
             return None
         _log.info("starting the trainer", tier=options.tier, device=options.device)
-        setup = Setup(
-            config=canonical_bytes(self._config).decode(),
-            store=str(self._folder.store),
-            store_bytes=options.store_bytes,
-            peer=self._identity.peer_id,
-            tier=options.tier,
-            device=options.device,
-            threads=options.threads,
-            micro_batch=options.micro_batch,
-            checkpoint="",
-            data_dir=str(options.data_dir or ""),
-            compile=options.compile,
-        )
+        me = self._identity.peer_id
+        setup = make_setup(self._config, options, options.tier, self._folder.store, me)
         desk = await stack.enter_async_context(TrainerDesk(setup, _say_progress))
         ready = desk.ready
         assert ready is not None, "entered"
@@ -309,6 +311,7 @@ class Peer:
             seconds=round(ready.seconds, 1),
         )
         self._ready = ready
+        require_checkpoint(self._config, ready)
         return desk
 
     async def _end(self, stop: asyncio.Event) -> None:

@@ -96,6 +96,8 @@ class Ready:
     roots: tuple[str, ...]
     memory_bytes: int
     seconds: float
+    first_roots: tuple[str, ...]
+    """Of all tiers, of the checkpoint this trainer began with; none if it was given none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ class Trainer:
             roots=self._roots(),
             memory_bytes=estimate_bytes(shop.config, shop.tier, self._micro_batch),
             seconds=seconds,
+            first_roots=tuple(root.hex() for root in shop.first_roots),
         )
 
     def train(self, command: Train) -> Trained:
