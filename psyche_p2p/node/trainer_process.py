@@ -25,7 +25,7 @@ class TrainerFailed(PsycheError):
     def __init__(self, failed: Failed) -> None:
         super().__init__(failed.cause, failed.cure)
         self.command = failed.command
-        self.trainer_exit_code = ExitCode(failed.exit_code)
+        self.exit_code = ExitCode(failed.exit_code)
 
 
 class TrainerProcess:

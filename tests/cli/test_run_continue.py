@@ -20,17 +20,24 @@ from tests.coordinator.world import make_config
 
 CONFIG = make_config(run={"total_rounds": 20})
 ROUND, SAMPLE = 12, 288
+DATA = BlobHash(b"d" * 32)
 
 
 def write_taken(
-    folder: Path, *, seed: int = 0, tier: int = 0, config: RunConfig = CONFIG, rounds: int = ROUND
+    folder: Path,
+    *,
+    seed: int = 0,
+    tier: int = 0,
+    config: RunConfig = CONFIG,
+    rounds: int = ROUND,
+    data: BlobHash = DATA,
 ) -> Path:
     """A checkpoint as a peer takes it; the log it claims to be of named seed 0's parameters."""
     held = Tier(tier)
     manifest = write_checkpoint(folder, config.model, initial_state(config.model, seed, held), held)
     origin = CheckpointOrigin(
         config=config,
-        data_manifest=BlobHash(b"d" * 32),
+        data_manifest=data,
         height=Height(17),
         block_hash=BlockHash(b"b" * 32),
         epoch=EpochIndex(1),
@@ -60,7 +67,7 @@ def test_a_run_goes_on_where_the_checkpoint_was_taken(
     assert said["run_id"] == run_id(config).hex() != run_id(CONFIG).hex() == said["continues"]
     root = initial_roots(CONFIG.model, 0)[-1].hex()
     assert config.beginning.model_dump() == {"param_root": root, "round": ROUND, "sample": SAMPLE}
-    assert config.data.manifest == (b"d" * 32).hex()
+    assert config.data.manifest == DATA.hex()
     assert (config.run, config.model, config.schedule) == (
         CONFIG.run,
         CONFIG.model,
