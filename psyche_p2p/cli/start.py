@@ -111,6 +111,12 @@ def _shared(command: CommandT) -> CommandT:
     metavar="DIR",
     help="What the run begins with, for the first peers of a run that goes on from another.",
 )
+@click.option(
+    "--upload",
+    metavar="REPO",
+    help="Also put checkpoints onto a Hugging Face hub, into this repository (private if it is "
+    "new). Needs the `hub` extra, and HF_TOKEN or `hf auth login`.",
+)
 @click.option("--compile", "use_compile", is_flag=True, help="Use torch.compile.")
 def start(
     tier: int,
@@ -119,6 +125,7 @@ def start(
     micro_batch: int,
     data_dir: Path | None,
     checkpoint: Path | None,
+    upload: str | None,
     use_compile: bool,
     **shared: Any,
 ) -> int:
@@ -141,6 +148,7 @@ def start(
         micro_batch=micro_batch,
         data_dir=data_dir,
         checkpoint=checkpoint,
+        upload=upload,
         compile=use_compile,
     )
     return _run(options)

@@ -60,6 +60,8 @@ class PeerOptions:
     micro_batch: int = 0
     compile: bool = False
     store_bytes: int = 16 << 30
+    upload: str | None = None
+    """The repository on a hub that gets this peer's checkpoints."""
     relay: bool = False
     """Carry others' traffic as well."""
 

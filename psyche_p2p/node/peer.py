@@ -48,6 +48,7 @@ from psyche_p2p.node.supervision import TaskTree
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.trainer_desk import TrainerDesk
 from psyche_p2p.node.trainer_setup import make_setup
+from psyche_p2p.node.uploads import Uploader
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.node.wal import FileWal, open_wal
 from psyche_p2p.node.witnessing import NoParameters
@@ -74,6 +75,7 @@ class Peer:
         self._home = Home(options.home)
         self._heard = Heard()
         self._settled = Settled()
+        self._uploader = Uploader(options.upload, emit) if options.upload else None
         self._ready: Ready | None = None
         self._founding: FoundingWork | None = None
         self._participation: Participation | None = None
@@ -173,6 +175,8 @@ class Peer:
         ended = asyncio.Event()
         tree.start("run", self._take_part(tree, desk, ended))
         tree.start("stop", _forward(stop, ended))
+        if self._uploader is not None:
+            tree.start("uploads", self._uploader.run())
         try:
             await tree.wait(ended)
             await self._end(stop)
@@ -293,6 +297,8 @@ class Peer:
 
     def _on_checkpoint(self, folder: Path, param_round: RoundIndex) -> None:
         self._emit(events.CheckpointWritten(param_round, str(folder)))
+        if self._uploader is not None:
+            self._uploader.offer(folder, param_round)
 
     async def _start_trainer(self, stack: AsyncExitStack) -> TrainerDesk | None:
         options = self._options
@@ -323,6 +329,8 @@ class Peer:
             await participation.finish()
             self._emit(events.Finished(self._settled.closed_count))
             _log.info("the run is finished", rounds=self._settled.closed_count)
+            if self._uploader is not None:
+                await self._uploader.drain(stop)
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(stop.wait(), LINGER_S)
         else:
