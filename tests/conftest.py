@@ -30,6 +30,7 @@ _SLOW = (
     "net",
     "node/test_continue_network.py",
     "node/test_owner_network.py",
+    "tools/test_compare_distillation.py",
     "tools/test_simulate_training.py",
 )
 

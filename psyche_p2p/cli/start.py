@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,13 @@ def _shared(command: CommandT) -> CommandT:
     "new). Needs the `hub` extra, and HF_TOKEN or `hf auth login`.",
 )
 @click.option("--compile", "use_compile", is_flag=True, help="Use torch.compile.")
+@click.option(
+    "--trainer-command",
+    envvar="PSYCHE_TRAINER_COMMAND",
+    default="",
+    hidden=True,
+    help="A stand-in for the trainer process, for tests and benchmarks.",
+)
 def start(
     tier: int,
     device: str,
@@ -127,6 +136,7 @@ def start(
     checkpoint: Path | None,
     upload: str | None,
     use_compile: bool,
+    trainer_command: str,
     **shared: Any,
 ) -> int:
     """Train in a run, until it is finished or you press Ctrl-C.
@@ -150,6 +160,7 @@ def start(
         checkpoint=checkpoint,
         upload=upload,
         compile=use_compile,
+        trainer_command=tuple(shlex.split(trainer_command)),
     )
     return _run(options)
 
@@ -207,7 +218,9 @@ def _run(options: PeerOptions) -> int:
 
 
 async def _live(options: PeerOptions, stop: asyncio.Event, emit: Callable[[Event], None]) -> None:
-    # hivemind imports torch, which takes seconds: --help and mistakes do not wait for it
-    from psyche_p2p.node.peer import Peer
+    # gRPC's C core prints every failed handshake, which is how strangers end; what fails for us is
+    # raised. It reads this once, when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from psyche_p2p.node.peer import Peer  # a second's worth: --help and mistakes do not wait
 
     await Peer(options, SystemClock(), emit).run(stop)

@@ -9,7 +9,7 @@ from psyche_p2p.config import RunConfig, run_id
 from psyche_p2p.coordinator.logfile import LogHead
 from psyche_p2p.errors import ConfigError, DataError, ModelError
 from psyche_p2p.ids import BlobHash, ParamRoot, RunId, SchemaHash
-from psyche_p2p.model.initial import initial_roots
+from psyche_p2p.model.initial_values import initial_roots
 from psyche_p2p.train.messages import Ready
 
 
@@ -59,7 +59,7 @@ def require_same_beginning(
         )
     if config.beginning.param_root and not ready.first_roots:
         return  # the parameters come from those who have them
-    ours = tuple(bytes.fromhex(root) for root in ready.roots)
+    ours = _decode_roots(ready.roots)
     if genesis.param_roots[: len(ours)] != ours:
         raise ModelError(
             "the first parameters of this software are not those of the run",
@@ -88,10 +88,18 @@ def require_checkpoint(config: RunConfig, ready: Ready) -> None:
 
 async def _first_roots(config: RunConfig, ready: Ready) -> tuple[ParamRoot, ...] | None:
     if not config.beginning.param_root:
+        roots = _decode_roots(ready.roots)
+        if len(roots) > config.model.max_tier:
+            return roots
+        # the trainer holds but a slice
         return await asyncio.to_thread(initial_roots, config.model, config.run.seed)
     if len(ready.first_roots) <= config.model.max_tier:
         return None  # no checkpoint, or only a slice of one
-    return tuple(ParamRoot(bytes.fromhex(root)) for root in ready.first_roots)
+    return _decode_roots(ready.first_roots)
+
+
+def _decode_roots(roots: tuple[str, ...]) -> tuple[ParamRoot, ...]:
+    return tuple(ParamRoot(bytes.fromhex(root)) for root in roots)
 
 
 def _data_cure(config: RunConfig) -> str:

@@ -64,6 +64,8 @@ class PeerOptions:
     """The repository on a hub that gets this peer's checkpoints."""
     relay: bool = False
     """Carry others' traffic as well."""
+    trainer_command: tuple[str, ...] = ()
+    """What trains instead of our trainer: for tests and benchmarks."""
 
     @property
     def is_witness(self) -> bool:

@@ -31,10 +31,12 @@ from psyche_p2p.train.messages import (
     Evaluated,
     Load,
     Loaded,
+    MakeTargets,
     Save,
     Saved,
     Snapshot,
     Snapshotted,
+    TargetsMade,
     Train,
     Trained,
 )
@@ -78,7 +80,6 @@ class Parameters:
         snapshots: Snapshots,
         donors: Donors,
         checkpoints: Checkpoints,
-        first_round: RoundIndex,
         emit: Emit,
     ) -> None:
         self._desk = desk
@@ -88,7 +89,6 @@ class Parameters:
         self._snapshots = snapshots
         self._donors = donors
         self._checkpoints = checkpoints
-        self._first_round = first_round
         self._emit = emit
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._history: dict[RoundIndex, Roots] = {}
@@ -99,7 +99,7 @@ class Parameters:
         """The tiers that others asked for lately."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when there are new roots."""
-        self.applied = first_round
+        self.applied = settled.beginning
         """How many rounds the parameters have had."""
         self.is_sound = False
         """Whether they are known, and the log's as far as this peer can tell."""
@@ -120,6 +120,20 @@ class Parameters:
         async def job() -> None:
             if is_wanted():
                 done(await self._ask(command, Trained))
+
+        self._jobs.put_nowait(job)
+
+    def make_targets(
+        self,
+        command: MakeTargets,
+        is_wanted: Callable[[], bool],
+        done: Callable[[TargetsMade], None],
+    ) -> None:
+        """Compute a student's targets when their turn comes, if the round is still open then."""
+
+        async def job() -> None:
+            if is_wanted():
+                done(await self._ask(command, TargetsMade))
 
         self._jobs.put_nowait(job)
 
@@ -237,14 +251,14 @@ class Parameters:
             _log.warning("a snapshot is of no use", rounds=offer.param_round, cause=fault)
         if self._is_fresh and self._desk.ready is not None and self._has_all_rounds():
             roots = _decode_roots(self._desk.ready.roots)
-            first = self._first_round
+            first = self._settled.beginning
             self._history, self.applied = {first: roots}, first
             return self._settled.agreed_roots.get(first, roots)[: len(roots)] == roots
         return False
 
     def _has_all_rounds(self) -> bool:
         """Whether what was settled since the beginning is little enough to be replayed."""
-        settled = range(self._first_round, self._settled.closed_count)
+        settled = range(self._settled.beginning, self._settled.closed_count)
         return len(settled) <= 2 * SNAPSHOT_ROUNDS and all(
             self._settled.round(RoundIndex(index)) is not None for index in settled
         )
@@ -270,10 +284,11 @@ class Parameters:
         """One round's accepted updates: all of them, from whoever has what is missing here."""
         hashes = [one.blob_hash for one in closed.accepted]
         await asyncio.gather(
-            *(self._blobs.fetch(one.blob_hash, (one.trainer,)) for one in closed.accepted)
+            *(
+                self._blobs.fetch(one.blob_hash, closed.round, (one.trainer,))
+                for one in closed.accepted
+            )
         )
-        for blob in hashes:
-            self._blobs.keep(blob, closed.round)
         command = Apply(closed.round, tuple(one.hex() for one in hashes), closed.learning_rate_bits)
         self._is_fresh = False
         applied = await self._ask(command, Applied)

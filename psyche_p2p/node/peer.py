@@ -14,15 +14,16 @@ from psyche_p2p.config import run_id
 from psyche_p2p.consensus import IdentitySigner
 from psyche_p2p.coordinator import State, require_invited, require_welcome, rules_of
 from psyche_p2p.coordinator.heard import Heard
-from psyche_p2p.ids import BlobHash, PeerId, RoundIndex, RunId, Tier
+from psyche_p2p.ids import PeerId, RoundIndex, RunId
 from psyche_p2p.log import get_logger
 from psyche_p2p.model.schema import model_schema, schema_hash
 from psyche_p2p.net.allocator import keep_freed_memory
-from psyche_p2p.net.gatekeeper import ACCEPTED, Judgement, ignore, reject
+from psyche_p2p.net.gatekeeper import Judgement
 from psyche_p2p.net.gossip import Gossip
 from psyche_p2p.net.parameter_offers import ParameterOffers
 from psyche_p2p.net.statements import StatementPool
 from psyche_p2p.net.tls import MemberTrust
+from psyche_p2p.net.traffic import TrafficMeter
 from psyche_p2p.node.beginning import (
     find_beginnings,
     require_checkpoint,
@@ -36,8 +37,10 @@ from psyche_p2p.node.donors import PeerDonors
 from psyche_p2p.node.entering import find_beginning
 from psyche_p2p.node.founding_work import FoundingWork
 from psyche_p2p.node.home import Home, RunFolder
+from psyche_p2p.node.joining import make_join, next_nonce
+from psyche_p2p.node.judging import judge
 from psyche_p2p.node.log_store import LogStore
-from psyche_p2p.node.network import announce, enter_network, find_config, roles_of
+from psyche_p2p.node.network import announce, enter_network, find_config
 from psyche_p2p.node.options import PeerOptions
 from psyche_p2p.node.parameters import Parameters
 from psyche_p2p.node.participation import NO_FRONTIER, Circumstances, Participation
@@ -47,6 +50,7 @@ from psyche_p2p.node.snapshots import Snapshots
 from psyche_p2p.node.supervision import TaskTree
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.trainer_desk import TrainerDesk
+from psyche_p2p.node.trainer_process import TRAINER
 from psyche_p2p.node.trainer_setup import make_setup
 from psyche_p2p.node.uploads import Uploader
 from psyche_p2p.node.voice import Voice
@@ -54,9 +58,10 @@ from psyche_p2p.node.wal import FileWal, open_wal
 from psyche_p2p.node.witnessing import NoParameters
 from psyche_p2p.observe import events
 from psyche_p2p.train.messages import Progress, Ready
-from psyche_p2p.wire import Capabilities, Envelope, Join, Vote
-from psyche_p2p.wire.messages import OwnerOrder
+from psyche_p2p.wire import Envelope, Join, Vote
 
+TRAFFIC_S = 5.0
+"""How often a peer reports its traffic."""
 LINGER_S = 3.0
 """How long a peer whose run is over stays, so that others get the last block from it."""
 _EARLY = 2048
@@ -76,6 +81,7 @@ class Peer:
         self._heard = Heard()
         self._settled = Settled()
         self._uploader = Uploader(options.upload, emit) if options.upload else None
+        self._meter = TrafficMeter()
         self._ready: Ready | None = None
         self._founding: FoundingWork | None = None
         self._participation: Participation | None = None
@@ -122,8 +128,10 @@ class Peer:
                 self._statements,
                 config.network.max_blob_bytes,
                 self._clock,
+                self._meter,
             )
         )
+        self._bulk.swarm.book.on_lie = lambda peer, what: self._emit(events.Accused(peer, what))
         self._directory = self._directory_of(self._run_id)
         self._voice = Voice(
             IdentitySigner(self._identity, self._run_id), self._take_in, self._statements.add
@@ -167,11 +175,13 @@ class Peer:
                 self._run_id,
                 self._judge,
                 is_member=self._is_member,
+                meter=self._meter,
             )
         )
         tree.start("directory", self._directory.run())
         tree.start("voice", self._voice.run(gossip))
         tree.start("listening", self._listen(gossip))
+        tree.start("traffic", self._report_traffic())
         ended = asyncio.Event()
         tree.start("run", self._take_part(tree, desk, ended))
         tree.start("stop", _forward(stop, ended))
@@ -181,6 +191,7 @@ class Peer:
             await tree.wait(ended)
             await self._end(stop)
         finally:
+            self._emit_traffic()
             if self._participation is not None:
                 await self._participation.close()
 
@@ -195,10 +206,12 @@ class Peer:
             require_same_beginning(log.head, self._config, desk.ready, self._schema)
         state = replay_own(log, self._settled.on_state)
         self._directory.follow(state)
+        await self._directory.look_patiently()
         doors = list(self._directory.open_doors().values())
         if doors:
             client = self._bulk.joiner_client
             state = await catch_up(state, log, client, doors, self._settled.on_state)
+            self._directory.follow(state)
         require_welcome(state, self._identity.peer_id)
         is_whole = has_wal or bool(wal.load()) or not self._may_have_voted(state)
         around = self._circumstances(log, wal, has_whole_memory=is_whole)
@@ -282,15 +295,7 @@ class Peer:
         checkpoints.open()
         checkpoints.on_published = self._on_checkpoint
         parameters = Parameters(
-            desk,
-            tier,
-            self._settled,
-            self._blobs,
-            snapshots,
-            donors,
-            checkpoints,
-            RoundIndex(self._config.beginning.round),
-            self._emit,
+            desk, tier, self._settled, self._blobs, snapshots, donors, checkpoints, self._emit
         )
         parameters.wanted_tiers = self._offers.wanted_tiers
         return parameters
@@ -307,7 +312,9 @@ class Peer:
         _log.info("starting the trainer", tier=options.tier, device=options.device)
         me = self._identity.peer_id
         setup = make_setup(self._config, options, options.tier, self._folder.store, me)
-        desk = await stack.enter_async_context(TrainerDesk(setup, _say_progress))
+        desk = await stack.enter_async_context(
+            TrainerDesk(setup, _say_progress, options.trainer_command or TRAINER)
+        )
         ready = desk.ready
         assert ready is not None, "entered"
         _log.info(
@@ -337,6 +344,14 @@ class Peer:
             _log.info("leaving")
             await participation.leave("told to stop")
 
+    async def _report_traffic(self) -> None:
+        while True:
+            await asyncio.sleep(TRAFFIC_S)
+            self._emit_traffic()
+
+    def _emit_traffic(self) -> None:
+        self._emit(events.Traffic(self._meter.sent_bytes, self._meter.received_bytes))
+
     # What arrives
 
     async def _listen(self, gossip: Gossip) -> None:
@@ -360,35 +375,16 @@ class Peer:
             self._founding.on_vote(envelope)
 
     def _judge(self, envelope: Envelope) -> Judgement:
-        """Strangers may only ask to join, and only of a run that we know; its owner may order."""
-        if isinstance(envelope.message, OwnerOrder):
-            is_owner = envelope.sender == self._config.run.owner
-            return ACCEPTED if is_owner else reject("an order of somebody else than the owner")
-        if isinstance(envelope.message, Join) or self._is_member(envelope.sender):
-            return ACCEPTED
-        return ignore("not a member of this run")
+        is_member = self._is_member(envelope.sender)
+        return judge(envelope, self._config.run.owner, is_member=is_member)
 
     def _is_member(self, peer: PeerId) -> bool:
         return self._participation is None or self._participation.is_member(peer)
 
     def _make_join(self, state: State | None) -> Join:
         """Our request to take part in the next epoch, newer than every earlier one."""
-        account = state.find_account(self._identity.peer_id) if state is not None else None
-        known = account.nonce if account is not None else 0
-        ready = self._ready
-        return Join(
-            roles=roles_of(self._options),
-            tier=self._options.tier or Tier(0),
-            capabilities=Capabilities(
-                tokens_per_s=0,
-                memory_bytes=0 if ready is None else ready.memory_bytes,
-                device="none" if ready is None else ready.device,
-            ),
-            addresses=(),
-            tls_fingerprint=BlobHash(self._own.fingerprint),
-            schema_hash=self._schema,
-            nonce=max(known + 1, self._clock.time_ms()),
-        )
+        nonce = next_nonce(state, self._identity.peer_id, self._clock.time_ms())
+        return make_join(self._options, self._ready, self._own.fingerprint, self._schema, nonce)
 
 
 def _say_progress(progress: Progress) -> None:

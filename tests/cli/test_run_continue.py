@@ -15,7 +15,8 @@ from psyche_p2p.files import write_atomically
 from psyche_p2p.ids import BlobHash, BlockHash, EpochIndex, Height, RoundIndex, Tier
 from psyche_p2p.model.checkpoint_manifest import MANIFEST_FILE, CheckpointOrigin
 from psyche_p2p.model.checkpoint_writer import write_checkpoint
-from psyche_p2p.model.initial import initial_roots, initial_state
+from psyche_p2p.model.initial import initial_state
+from psyche_p2p.model.initial_values import initial_roots
 from tests.coordinator.world import make_config
 
 CONFIG = make_config(run={"total_rounds": 20})

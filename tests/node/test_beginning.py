@@ -9,7 +9,7 @@ import pytest
 
 from psyche_p2p.errors import ConfigError, ModelError
 from psyche_p2p.ids import SchemaHash
-from psyche_p2p.model.initial import initial_roots
+from psyche_p2p.model.initial_values import initial_roots
 from psyche_p2p.node.beginning import find_beginnings, require_checkpoint
 from psyche_p2p.train.messages import Ready
 from tests.coordinator.world import make_config, param_roots
