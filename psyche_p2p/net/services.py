@@ -44,7 +44,7 @@ from psyche_p2p.wire.bulk import (
     RunDescription,
 )
 
-CACHED_BYTES = 128 << 20
+CACHED_BYTES = 64 << 20
 
 
 class Statements(Protocol):
@@ -87,10 +87,12 @@ class Described(Protocol):
 class BlobMethods:
     """Have, Manifest and Fetch, over the blobs that this service may show."""
 
-    def __init__(self, shelf: Shelf, is_shown: Callable[[BlobHash], bool]) -> None:
+    def __init__(
+        self, shelf: Shelf, is_shown: Callable[[BlobHash], bool], cache: ChunkCache | None = None
+    ) -> None:
         self._shelf = shelf
         self._is_shown = is_shown
-        self._cache = ChunkCache(CACHED_BYTES)
+        self._cache = cache or ChunkCache(CACHED_BYTES)
 
     async def have(self, _: Call, request: bytes) -> bytes:
         hashes = decode(HaveRequest, request).blob_hashes
@@ -218,9 +220,10 @@ def member_service(
     log: Log,
     statements: Statements,
     described: Described | None = None,
+    cache: ChunkCache | None = None,
 ) -> grpc.GenericRpcHandler:
     """What members serve each other; without `described` the peer is in no run."""
-    blobs, told = BlobMethods(shelf, lambda _: True), StatementMethods(statements)
+    blobs, told = BlobMethods(shelf, lambda _: True, cache), StatementMethods(statements)
     return grpc.method_handlers_generic_handler(
         MEMBER_SERVICE,
         {
@@ -242,9 +245,10 @@ def joiner_service(
     log: Log,
     is_public: Callable[[BlobHash], bool],
     described: Described | None = None,
+    cache: ChunkCache | None = None,
 ) -> grpc.GenericRpcHandler:
     """What anyone may fetch to become a member: the run, its log, and the public blobs."""
-    blobs, run = BlobMethods(shelf, is_public), DescribeMethods(described)
+    blobs, run = BlobMethods(shelf, is_public, cache), DescribeMethods(described)
     return grpc.method_handlers_generic_handler(
         JOINER_SERVICE,
         {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 
 from typing_extensions import Self
@@ -25,17 +25,12 @@ class TrainerLost(Unavailable):
 class TrainerDesk:
     """Runs a trainer while entered, and another one whenever it dies."""
 
-    def __init__(
-        self,
-        setup: Setup,
-        on_progress: Callable[[Progress], None],
-        command: Sequence[str] = TRAINER,
-    ) -> None:
+    def __init__(self, setup: Setup, command: Sequence[str] = TRAINER) -> None:
         self._setup = setup
         self._command = command
-        self._on_progress = on_progress
         self._process: TrainerProcess | None = None
         self._lock = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
         self._deaths = 0
         self._born_at = 0.0
         self.ready: Ready | None = None
@@ -43,12 +38,8 @@ class TrainerDesk:
         self.restarts = 0
 
     async def __aenter__(self) -> Self:
-        try:
-            await self._begin()
-        except Unavailable as error:
-            raise ResourceError(
-                f"the trainer does not start: {error.cause}", "see the log above, and free memory"
-            ) from error
+        """Start the trainer; it loads while the peer enters the network."""
+        self._starting = asyncio.create_task(self._begin(), name="trainer-start")
         return self
 
     async def __aexit__(
@@ -57,9 +48,24 @@ class TrainerDesk:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
         process, self._process = self._process, None
         if process is not None:
             await process.__aexit__(kind, error, trace)
+
+    async def started(self) -> Ready:
+        """Wait until the model and the data are loaded; TrainerFailed if they cannot be."""
+        assert self._starting is not None, "used outside its context"
+        try:
+            await self._starting
+        except Unavailable as error:
+            raise ResourceError(
+                f"the trainer does not start: {error.cause}", "see the log above, and free memory"
+            ) from error
+        assert self.ready is not None, "started"
+        return self.ready
 
     @property
     def pid(self) -> int | None:
@@ -89,7 +95,7 @@ class TrainerDesk:
         while True:
             event = await process.receive()
             if isinstance(event, Progress):
-                self._on_progress(event)
+                _log.debug("training", round=event.round, done=event.done, total=event.total)
             elif isinstance(event, Warned):
                 _log.warning(event.text)
             else:
