@@ -21,7 +21,7 @@ from psyche_p2p.cli.main import run_command
 from psyche_p2p.codec.recording import dump_recording
 from psyche_p2p.config import DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig
 from psyche_p2p.files import write_atomically
-from psyche_p2p.optim.make import make_grids
+from psyche_p2p.optim.grids import make_grids
 
 _PROGRESS_S = 5.0
 

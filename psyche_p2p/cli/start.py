@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -110,6 +112,13 @@ def _shared(command: CommandT) -> CommandT:
     help="Where the run's token files are on this machine.",
 )
 @click.option("--compile", "use_compile", is_flag=True, help="Use torch.compile.")
+@click.option(
+    "--trainer-command",
+    envvar="PSYCHE_TRAINER_COMMAND",
+    default="",
+    hidden=True,
+    help="A stand-in for the trainer process, for tests and benchmarks.",
+)
 def start(
     tier: int,
     device: str,
@@ -117,6 +126,7 @@ def start(
     micro_batch: int,
     data_dir: Path | None,
     use_compile: bool,
+    trainer_command: str,
     **shared: Any,
 ) -> int:
     """Train in a run, until it is finished or you press Ctrl-C.
@@ -137,6 +147,7 @@ def start(
         micro_batch=micro_batch,
         data_dir=data_dir,
         compile=use_compile,
+        trainer_command=tuple(shlex.split(trainer_command)),
     )
     return _run(options)
 
@@ -194,7 +205,9 @@ def _run(options: PeerOptions) -> int:
 
 
 async def _live(options: PeerOptions, stop: asyncio.Event, emit: Callable[[Event], None]) -> None:
-    # hivemind imports torch, which takes seconds: --help and mistakes do not wait for it
-    from psyche_p2p.node.peer import Peer
+    # gRPC's C core prints every failed handshake, which is how strangers end; what fails for us is
+    # raised. It reads this once, when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from psyche_p2p.node.peer import Peer  # a second's worth: --help and mistakes do not wait
 
     await Peer(options, SystemClock(), emit).run(stop)

@@ -24,11 +24,11 @@ from psyche_p2p.model.checkpoint_manifest import (
 )
 from psyche_p2p.model.hf_config import CONFIG_FILE, StoredConfig, read_config
 from psyche_p2p.model.schema import Schema, model_schema
+from psyche_p2p.model.shapes import parameter_shapes
 from psyche_p2p.model.shards import find_tensors
 from psyche_p2p.model.suffix_gate import SuffixGate
 from psyche_p2p.model.tensor_file import StoredDtype, StoredTensor, read_tensor
 from psyche_p2p.model.tiers import UNIVERSAL, matformer_prefix_dim, tier_width
-from psyche_p2p.model.transformer import parameter_shapes
 
 _FIRST_GATE = "model.layers.0.mlp.gate_proj.weight"
 _CURE = "fetch the checkpoint again, or mend its config.json"

@@ -10,8 +10,6 @@ Shape suffixes: b batch, t position, d hidden, v vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
-from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -134,15 +132,6 @@ def empty_model(config: ModelConfig, held_tier: Tier = UNIVERSAL) -> Transformer
     """The model's structure without memory behind its parameters."""
     with torch.device("meta"):
         return Transformer(config, held_tier)
-
-
-@lru_cache(maxsize=16)
-def parameter_shapes(
-    config: ModelConfig, held_tier: Tier = UNIVERSAL
-) -> Mapping[str, tuple[int, ...]]:
-    """Name and shape of every parameter of the model at a tier, sorted by name."""
-    parameters = empty_model(config, held_tier).named_parameters()
-    return MappingProxyType({name: tuple(value.shape) for name, value in sorted(parameters)})
 
 
 def model_from_state(

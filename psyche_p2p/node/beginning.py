@@ -9,7 +9,7 @@ from psyche_p2p.config import RunConfig, run_id
 from psyche_p2p.coordinator.logfile import LogHead
 from psyche_p2p.errors import DataError, ModelError
 from psyche_p2p.ids import BlobHash, ParamRoot, RunId, SchemaHash
-from psyche_p2p.model.initial import initial_roots
+from psyche_p2p.model.initial_values import initial_roots
 from psyche_p2p.train.messages import Ready
 
 
@@ -30,7 +30,9 @@ async def find_beginnings(
     """The run's first parameters and data; None for a witness, who has no data to vouch for."""
     if ready is None:
         return None
-    roots = await asyncio.to_thread(initial_roots, config.model, config.run.seed)
+    roots = _decode_roots(ready)
+    if len(roots) <= config.model.max_tier:  # the trainer holds but a slice
+        roots = await asyncio.to_thread(initial_roots, config.model, config.run.seed)
     manifest = BlobHash(bytes.fromhex(ready.data_manifest))
     return Beginnings(run_id(config), schema, roots, manifest)
 
@@ -52,12 +54,17 @@ def require_same_beginning(
             f"({genesis.data_manifest.hex()[:16]})",
             _data_cure(config),
         )
-    ours = tuple(bytes.fromhex(root) for root in ready.roots)
+    ours = _decode_roots(ready)
     if genesis.param_roots[: len(ours)] != ours:
         raise ModelError(
             "the first parameters of this software are not those of the run",
             "use the version of psyche-p2p that the run was begun with",
         )
+
+
+def _decode_roots(ready: Ready) -> tuple[ParamRoot, ...]:
+    """Those of the first parameters, from the smallest tier's to the trainer's own."""
+    return tuple(ParamRoot(bytes.fromhex(root)) for root in ready.roots)
 
 
 def _data_cure(config: RunConfig) -> str:

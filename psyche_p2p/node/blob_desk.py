@@ -15,15 +15,14 @@ from psyche_p2p.blobs import (
     validate_blob,
 )
 from psyche_p2p.blobs.validate import Flaw
-from psyche_p2p.codec import Payload
 from psyche_p2p.config import RunConfig, run_id
 from psyche_p2p.ids import BlobHash, PeerId, RoundIndex, SchemaHash, Tier
 from psyche_p2p.net.bulk_client import Contact
 from psyche_p2p.net.swarm import Swarm
 from psyche_p2p.node.directory import Directory
-from psyche_p2p.optim.make import make_grids
-from psyche_p2p.train.trainer import chunk_size_of, transform_of
-from psyche_p2p.wire import BlobKind, CodecParameters, Commitment, TensorEntry
+from psyche_p2p.optim.grids import make_grids
+from psyche_p2p.train.update_format import codec_of
+from psyche_p2p.wire import BlobKind, Commitment, TensorEntry
 from psyche_p2p.wire.records import OpenRound, Slot
 
 _NOTHING = Reason(Flaw.CONTENT, "it carries nothing: not one coefficient")
@@ -46,11 +45,16 @@ class BlobDesk:
         self._store = store
         self._swarm = swarm
         self._directory = directory
-        self._codec = _codec_of(config)
+        self._codec = codec_of(config)
+        self._kept: set[tuple[BlobHash, RoundIndex]] = set()
         self._entries: dict[Tier, tuple[TensorEntry, ...]] = {}
 
-    async def fetch(self, blob: BlobHash, likely: Iterable[PeerId] = ()) -> None:
-        """Have a blob here, from those who likely hold it or else from any member."""
+    async def fetch(
+        self, blob: BlobHash, round_index: RoundIndex, likely: Iterable[PeerId] = ()
+    ) -> None:
+        """Have a blob here for a round, from those who likely hold it or else from any member."""
+        if (blob, round_index) not in self._kept:  # the store's lock may be held for a disk's sync
+            await asyncio.to_thread(self.keep, blob, round_index)
         first = list(likely)
 
         async def find_sources() -> list[Contact]:
@@ -71,10 +75,12 @@ class BlobDesk:
     def keep(self, blob: BlobHash, round_index: RoundIndex) -> None:
         """Do not let the store drop a blob before its round is forgotten."""
         self._store.pin(blob, round_index)
+        self._kept.add((blob, round_index))
 
     def forget_before(self, round_index: RoundIndex) -> None:
         """Let the store drop what was kept for earlier rounds."""
         self._store.release_rounds(round_index)
+        self._kept = {one for one in self._kept if one[1] >= round_index}
 
     def _check_now(self, blob: BlobHash, expected: Expectation, may_be_empty: bool) -> list[Reason]:
         data = self._store.read(blob)
@@ -111,12 +117,3 @@ class BlobDesk:
 def _carries_anything(data: memoryview) -> bool:
     groups = read_update(read_layout(data)).coefficients.groups
     return any(group.counts.any() for group in groups)
-
-
-def _codec_of(config: RunConfig) -> CodecParameters:
-    settings = config.optimizer.distro
-    payload = Payload.SIGNS if settings.quantize_1bit else Payload.VALUES
-    top_k = settings.top_k
-    if config.optimizer.kind == "sparse_loco":
-        payload, top_k = Payload.SCALED_SIGNS, config.optimizer.sparse_loco.top_k
-    return CodecParameters(transform_of(config).value, payload.value, chunk_size_of(config), top_k)

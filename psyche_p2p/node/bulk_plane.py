@@ -24,6 +24,7 @@ from psyche_p2p.net.services import Log, Statements, joiner_service, member_serv
 from psyche_p2p.net.shelf import Shelf
 from psyche_p2p.net.swarm import Swarm, SwarmLimits
 from psyche_p2p.net.tls import MemberTrust, joiner_server_credentials, member_server_credentials
+from psyche_p2p.net.traffic import TrafficMeter
 from psyche_p2p.node.options import Listen
 from psyche_p2p.wire import DecidedBlock, encode
 from psyche_p2p.wire.bulk import RunDescription
@@ -78,10 +79,11 @@ class BulkPlane:
         statements: Statements,
         max_blob_bytes: int,
         clock: Clock,
+        meter: TrafficMeter,
     ) -> None:
         shelf = Shelf(store)
-        member_calls = CallWrapper(MemberGate(trust), Turnstile(CallLimits()), clock)
-        joiner_calls = CallWrapper(AddressGate(), Turnstile(_JOINER_LIMITS), clock)
+        member_calls = CallWrapper(MemberGate(trust), Turnstile(CallLimits()), clock, meter)
+        joiner_calls = CallWrapper(AddressGate(), Turnstile(_JOINER_LIMITS), clock, meter)
         self.members = BulkServer(
             (listen.members,),
             partial(member_server_credentials, own, trust),
@@ -95,8 +97,8 @@ class BulkPlane:
             JoinedServices(joiners, dial_back_service(joiner_calls, DialBack(clock))),
             ServerLimits(max_connections=256, max_calls=128),
         )
-        self.client = BulkClient(own, Patience())
-        self.joiner_client = BulkClient(None, Patience())
+        self.client = BulkClient(own, Patience(), meter)
+        self.joiner_client = BulkClient(None, Patience(), meter)
         limits = SwarmLimits(max_blob_bytes, deadline_s=FETCH_DEADLINE_S)
         self.swarm = Swarm(store, shelf, self.client, clock, limits)
         self._stack = AsyncExitStack()

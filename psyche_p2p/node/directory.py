@@ -21,6 +21,7 @@ from psyche_p2p.wire import Join
 from psyche_p2p.wire.records import MemberStatus
 
 _CALM_S = 10.0
+_PATIENT_LOOKS = 5
 _HURRY_S = 1.0  # while someone who is trusted has not been found
 # A dropped member still follows the run; an ejected one is no longer answered.
 _TRUSTED = frozenset(MemberStatus) - {MemberStatus.EJECTED}
@@ -80,16 +81,28 @@ class Directory:
     async def run(self) -> None:
         """Look again and again, sooner while someone is missing, until cancelled."""
         while True:
-            try:
-                await self.look()
-            except PsycheError as error:
-                _log.debug("the directory will look again", cause=str(error))
+            await self._try_to_look()
             pause_s = _HURRY_S if self.is_missing_anyone() or not self._found else _CALM_S
             self._is_stale.clear()
             try:
                 await asyncio.wait_for(self._is_stale.wait(), pause_s)
             except asyncio.TimeoutError:
                 continue
+
+    async def look_patiently(self) -> None:
+        """Read the DHT until it answers, for a few seconds at most."""
+        for _ in range(_PATIENT_LOOKS):
+            if await self._try_to_look():
+                return
+            await asyncio.sleep(_HURRY_S)
+
+    async def _try_to_look(self) -> bool:
+        try:
+            await self.look()
+        except PsycheError as error:
+            _log.debug("the directory will look again", cause=str(error))
+            return False
+        return True
 
     async def look(self) -> None:
         """Read the DHT once."""

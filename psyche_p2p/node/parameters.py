@@ -262,10 +262,11 @@ class Parameters:
         """One round's accepted updates: all of them, from whoever has what is missing here."""
         hashes = [one.blob_hash for one in closed.accepted]
         await asyncio.gather(
-            *(self._blobs.fetch(one.blob_hash, (one.trainer,)) for one in closed.accepted)
+            *(
+                self._blobs.fetch(one.blob_hash, closed.round, (one.trainer,))
+                for one in closed.accepted
+            )
         )
-        for blob in hashes:
-            self._blobs.keep(blob, closed.round)
         command = Apply(closed.round, tuple(one.hex() for one in hashes), closed.learning_rate_bits)
         self._is_fresh = False
         applied = await self._ask(command, Applied)

@@ -22,6 +22,7 @@ from psyche_p2p.net.gossip import Gossip
 from psyche_p2p.net.parameter_offers import ParameterOffers
 from psyche_p2p.net.statements import StatementPool
 from psyche_p2p.net.tls import MemberTrust
+from psyche_p2p.net.traffic import TrafficMeter
 from psyche_p2p.node.beginning import find_beginnings, require_same_beginning
 from psyche_p2p.node.blob_desk import BlobDesk
 from psyche_p2p.node.bulk_plane import BulkPlane, Told
@@ -41,6 +42,7 @@ from psyche_p2p.node.snapshots import Snapshots
 from psyche_p2p.node.supervision import TaskTree
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.trainer_desk import TrainerDesk
+from psyche_p2p.node.trainer_process import TRAINER
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.node.wal import FileWal, open_wal
 from psyche_p2p.node.witnessing import NoParameters
@@ -49,6 +51,8 @@ from psyche_p2p.train.messages import Progress, Ready, Setup
 from psyche_p2p.wire import Capabilities, Envelope, Join, Vote
 from psyche_p2p.wire.messages import OwnerOrder
 
+TRAFFIC_S = 5.0
+"""How often a peer reports its traffic."""
 LINGER_S = 3.0
 """How long a peer whose run is over stays, so that others get the last block from it."""
 _EARLY = 2048
@@ -67,6 +71,7 @@ class Peer:
         self._home = Home(options.home)
         self._heard = Heard()
         self._settled = Settled()
+        self._meter = TrafficMeter()
         self._ready: Ready | None = None
         self._founding: FoundingWork | None = None
         self._participation: Participation | None = None
@@ -112,8 +117,10 @@ class Peer:
                 self._statements,
                 config.network.max_blob_bytes,
                 self._clock,
+                self._meter,
             )
         )
+        self._bulk.swarm.book.on_lie = lambda peer, what: self._emit(events.Accused(peer, what))
         self._directory = self._directory_of(self._run_id)
         self._voice = Voice(
             IdentitySigner(self._identity, self._run_id), self._take_in, self._statements.add
@@ -157,11 +164,13 @@ class Peer:
                 self._run_id,
                 self._judge,
                 is_member=self._is_member,
+                meter=self._meter,
             )
         )
         tree.start("directory", self._directory.run())
         tree.start("voice", self._voice.run(gossip))
         tree.start("listening", self._listen(gossip))
+        tree.start("traffic", self._report_traffic())
         ended = asyncio.Event()
         tree.start("run", self._take_part(tree, desk, ended))
         tree.start("stop", _forward(stop, ended))
@@ -169,6 +178,7 @@ class Peer:
             await tree.wait(ended)
             await self._end(stop)
         finally:
+            self._emit_traffic()
             if self._participation is not None:
                 await self._participation.close()
 
@@ -183,10 +193,12 @@ class Peer:
             require_same_beginning(log.head, self._config, desk.ready, self._schema)
         state = replay_own(log, self._settled.on_state)
         self._directory.follow(state)
+        await self._directory.look_patiently()
         doors = list(self._directory.open_doors().values())
         if doors:
             client = self._bulk.joiner_client
             state = await catch_up(state, log, client, doors, self._settled.on_state)
+            self._directory.follow(state)
         is_whole = has_wal or bool(wal.load()) or not self._may_have_voted(state)
         around = self._circumstances(log, wal, has_whole_memory=is_whole)
         participation = Participation(around, state, self._parameters(desk))
@@ -287,7 +299,9 @@ class Peer:
             data_dir=str(options.data_dir or ""),
             compile=options.compile,
         )
-        desk = await stack.enter_async_context(TrainerDesk(setup, _say_progress))
+        desk = await stack.enter_async_context(
+            TrainerDesk(setup, _say_progress, options.trainer_command or TRAINER)
+        )
         ready = desk.ready
         assert ready is not None, "entered"
         _log.info(
@@ -313,6 +327,14 @@ class Peer:
         else:
             _log.info("leaving")
             await participation.leave("told to stop")
+
+    async def _report_traffic(self) -> None:
+        while True:
+            await asyncio.sleep(TRAFFIC_S)
+            self._emit_traffic()
+
+    def _emit_traffic(self) -> None:
+        self._emit(events.Traffic(self._meter.sent_bytes, self._meter.received_bytes))
 
     # What arrives
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from statistics import fmean
+from typing import Any, Protocol, TypeAlias
 
 from psyche_p2p.blobs import BlobError
 from psyche_p2p.coordinator import (
@@ -32,6 +33,7 @@ REPEAT_MS = 2000
 PATIENCE_MS = 2000
 """A witness that still lacks blobs says after this long what it holds."""
 _log = get_logger(__name__)
+_Contribution: TypeAlias = tuple[PeerId, BlobHash]
 
 
 class Held(Protocol):
@@ -78,8 +80,10 @@ class RoundWork:
         self._begun: set[RoundIndex] = set()
         self._said: dict[int | str, Envelope] = {}
         self._holding: dict[RoundIndex, dict[tuple[BatchInterval, PeerId], Signed]] = {}
-        self._fetching: dict[BlobHash, asyncio.Task[None]] = {}
+        self._fetching: dict[_Contribution, tuple[RoundIndex, asyncio.Task[None]]] = {}
+        self._refused: dict[RoundIndex, set[_Contribution]] = {}
         self._attested: dict[RoundIndex, int] = {}
+        self._spent: dict[RoundIndex, list[tuple[float, float]]] = {}
         self._phase_key: tuple[Any, ...] = ()
 
     # What happens
@@ -109,7 +113,7 @@ class RoundWork:
 
     async def close(self) -> None:
         """Stop fetching."""
-        tasks = list(self._fetching.values())
+        tasks = [task for _, task in self._fetching.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -215,19 +219,25 @@ class RoundWork:
         """Get a blob and look at it; it is held once it is good."""
         commitment: Commitment = signed.message
         found = self._find_slot(signed)
-        if found is None or commitment.blob_hash in self._fetching:
+        # of whomever: another may have committed to the same blob, and that is another matter
+        key = (signed.sender, commitment.blob_hash)
+        if found is None or key in self._fetching:
+            return
+        if key in self._refused.get(commitment.round, ()):
             return
         if (commitment.batch, signed.sender) in self._holding.get(commitment.round, {}):
             return
         task = asyncio.create_task(self._take_in(signed, *found), name="take-in-blob")
-        self._fetching[commitment.blob_hash] = task
-        task.add_done_callback(lambda _: self._fetching.pop(commitment.blob_hash, None))
+        self._fetching[key] = commitment.round, task
+        task.add_done_callback(lambda _: self._fetching.pop(key, None))
 
     async def _take_in(self, signed: Signed, opened: OpenRound, slot: Slot) -> None:
         commitment: Commitment = signed.message
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
         try:
-            self._blobs.keep(commitment.blob_hash, commitment.round)
-            await self._blobs.fetch(commitment.blob_hash, (signed.sender,))
+            await self._blobs.fetch(commitment.blob_hash, commitment.round, (signed.sender,))
+            fetched_s = clock()
             reasons = await self._blobs.check(commitment, opened, slot)
         except (Unavailable, StorageError) as error:
             _log.warning(
@@ -238,21 +248,27 @@ class RoundWork:
             )
             return
         except BlobError as error:
-            self._accuse(signed, str(error))
+            self._refuse(signed, str(error))
             return
         if reasons:
-            self._accuse(signed, str(reasons[0]))
+            self._refuse(signed, str(reasons[0]))
         else:
+            spent = self._spent.setdefault(commitment.round, [])
+            spent.append((fetched_s - began_s, clock() - fetched_s))
             self._hold(signed)
 
-    def _accuse(self, signed: Signed, reason: str) -> None:
+    def _refuse(self, signed: Signed, reason: str) -> None:
+        """Never to be looked at again: what is wrong with a blob will not get better."""
+        commitment: Commitment = signed.message
+        refused = self._refused.setdefault(commitment.round, set())
+        refused.add((signed.sender, commitment.blob_hash))
         _log.warning(
             "a contribution is invalid",
-            round=signed.message.round,
+            round=commitment.round,
             trainer=signed.sender,
             reason=reason,
         )
-        self._emit(events.Accused(signed.sender, f"round {signed.message.round}: {reason}"))
+        self._emit(events.Accused(signed.sender, f"round {commitment.round}: {reason}"))
 
     def _hold(self, signed: Signed) -> None:
         commitment: Commitment = signed.message
@@ -293,6 +309,17 @@ class RoundWork:
         param_round, roots = reached
         statement = Attestation(state.epoch, opened.round, order_blobs(blobs), param_round, roots)
         self._say(-1 - opened.round, statement)
+        self._emit(self._attested_event(opened))
+
+    def _attested_event(self, opened: OpenRound) -> events.Attested:
+        fetched, checked = zip(*self._spent.get(opened.round) or [(0.0, 0.0)], strict=True)
+        return events.Attested(
+            round=opened.round,
+            held=len(self._holding[opened.round]),
+            slots=len(opened.slots),
+            fetch_s=round(fmean(fetched), 4),
+            check_s=round(fmean(checked), 4),
+        )
 
     def _reached(
         self, state: State, opened: OpenRound
@@ -349,7 +376,18 @@ class RoundWork:
     def _open_round(self, index: RoundIndex | int) -> OpenRound | None:
         return next((one for one in self._state().open_rounds if one.round == index), None)
 
+    def _give_up_before(self, first: RoundIndex) -> None:
+        """Stop fetching what nobody needs any more; what was accepted will be applied."""
+        rounds = self._state().closed_rounds
+        accepted = {one.blob_hash for closed in rounds for one in closed.accepted}
+        for (_, blob_hash), (index, task) in list(self._fetching.items()):
+            if index < first and blob_hash not in accepted:
+                task.cancel()
+
     def _forget_before(self, first: RoundIndex) -> None:
+        self._give_up_before(first)
         self._begun = {one for one in self._begun if one >= first}
         self._holding = {k: v for k, v in self._holding.items() if k >= first}
         self._attested = {k: v for k, v in self._attested.items() if k >= first}
+        self._spent = {k: v for k, v in self._spent.items() if k >= first}
+        self._refused = {k: v for k, v in self._refused.items() if k >= first}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from typing_extensions import Self
 
 from psyche_p2p.errors import ResourceError, Unavailable
 from psyche_p2p.log import get_logger
-from psyche_p2p.node.trainer_process import TrainerProcess
+from psyche_p2p.node.trainer_process import TRAINER, TrainerProcess
 from psyche_p2p.train.messages import Command, Event, Progress, Ready, Setup, Warned
 
 _MAX_DEATHS = 5
@@ -25,8 +25,14 @@ class TrainerLost(Unavailable):
 class TrainerDesk:
     """Runs a trainer while entered, and another one whenever it dies."""
 
-    def __init__(self, setup: Setup, on_progress: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        on_progress: Callable[[Progress], None],
+        command: Sequence[str] = TRAINER,
+    ) -> None:
         self._setup = setup
+        self._command = command
         self._on_progress = on_progress
         self._process: TrainerProcess | None = None
         self._lock = asyncio.Lock()
@@ -85,7 +91,7 @@ class TrainerDesk:
                 return event
 
     async def _begin(self) -> None:
-        process = TrainerProcess(self._setup)
+        process = TrainerProcess(self._setup, self._command)
         await process.__aenter__()
         try:
             self.ready = await process.ready()

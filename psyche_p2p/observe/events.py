@@ -99,6 +99,21 @@ class Trained(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Attested(Event):
+    """This peer said which contributions to a round it holds and found good.
+
+    One took so long on average to get here and so long to be checked, others' only.
+    """
+
+    NAME: ClassVar[str] = "attested"
+    round: int
+    held: int
+    slots: int
+    fetch_s: float
+    check_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Applied(Event):
     """This peer has applied `param_round` rounds; its roots by tier, the smallest model first.
 

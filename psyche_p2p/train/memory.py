@@ -15,8 +15,8 @@ import torch
 from psyche_p2p.config import ModelConfig, OptimizerConfig, RunConfig
 from psyche_p2p.errors import ResourceError
 from psyche_p2p.ids import Tier
+from psyche_p2p.model.shapes import parameter_shapes
 from psyche_p2p.model.tiers import tier_width
-from psyche_p2p.model.transformer import parameter_shapes
 
 _FLOAT_BYTES = 4
 # float32 copies of every parameter: masters, the working copy, its gradient, and then

@@ -14,9 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from psyche_p2p.blobs import Origin, Transform, read_layout, read_update, seal_update
-from psyche_p2p.config import RunConfig
-from psyche_p2p.distill.schedule import compute_gate
+from psyche_p2p.blobs import Origin, read_layout, read_update, seal_update
+from psyche_p2p.distill.gating import compute_gate
 from psyche_p2p.distill.targets import make_targets
 from psyche_p2p.errors import ModelError, ResourceError
 from psyche_p2p.ids import BatchInterval, BlobHash, EpochIndex, RoundIndex, Tier
@@ -24,8 +23,8 @@ from psyche_p2p.model.checkpoint_writer import WriteOptions, write_checkpoint
 from psyche_p2p.model.evaluation import evaluate
 from psyche_p2p.model.gradients import accumulate_gradients
 from psyche_p2p.model.suffix_gate import SuffixGate
+from psyche_p2p.optim.grids import make_grids
 from psyche_p2p.optim.interface import Contribution
-from psyche_p2p.optim.make import make_grids
 from psyche_p2p.optim.schedule import learning_rate_from_bits
 from psyche_p2p.train.memory import estimate_bytes
 from psyche_p2p.train.messages import (
@@ -49,6 +48,7 @@ from psyche_p2p.train.messages import (
 )
 from psyche_p2p.train.parameters import seal_parameters, take_parameters
 from psyche_p2p.train.teaching import Lesson, seal_targets
+from psyche_p2p.train.update_format import chunk_size_of, transform_of
 from psyche_p2p.train.workshop import Workshop
 
 Emit = Callable[[object], None]
@@ -279,14 +279,3 @@ class Trainer:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """CUDA has an exception of its own for this; the CPU's allocator only a sentence."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def transform_of(config: RunConfig) -> Transform:
-    """What the coefficients of this run's updates are coefficients of."""
-    return Transform.DCT if config.optimizer.kind == "distro" else Transform.NONE
-
-
-def chunk_size_of(config: RunConfig) -> int:
-    kind = config.optimizer.kind
-    settings = config.optimizer.sparse_loco if kind == "sparse_loco" else config.optimizer.distro
-    return settings.chunk_size

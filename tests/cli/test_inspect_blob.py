@@ -24,8 +24,8 @@ from psyche_p2p.errors import ExitCode
 from psyche_p2p.ids import Tier
 from psyche_p2p.model.checkpoint_writer import write_checkpoint
 from psyche_p2p.model.schema import model_schema, schema_hash
-from psyche_p2p.model.transformer import parameter_shapes
-from psyche_p2p.optim.make import tensor_specs
+from psyche_p2p.model.shapes import parameter_shapes
+from psyche_p2p.optim.grids import tensor_specs
 from tests.blobs.builders import (
     ORIGIN,
     make_compact_targets,

@@ -25,7 +25,8 @@ from psyche_p2p.config import (
     ScheduleConfig,
 )
 from psyche_p2p.data.samples import TokenSamples, load_builtin_samples
-from psyche_p2p.distill.schedule import compute_beta, compute_gate
+from psyche_p2p.distill.gating import compute_gate
+from psyche_p2p.distill.schedule import compute_beta
 from psyche_p2p.distill.stats import DistillationStats
 from psyche_p2p.distill.student import StudentLoss, plan_distillation
 from psyche_p2p.distill.targets import TeacherTargets, make_targets
@@ -36,8 +37,9 @@ from psyche_p2p.model.initial import initial_model
 from psyche_p2p.model.param_root import param_root
 from psyche_p2p.model.tiers import slice_state, tier_width
 from psyche_p2p.model.transformer import Transformer, model_from_state
+from psyche_p2p.optim.grids import make_grids
 from psyche_p2p.optim.interface import Contribution, Optimizer, Tensors
-from psyche_p2p.optim.make import make_grids, make_optimizer
+from psyche_p2p.optim.make import make_optimizer
 from psyche_p2p.optim.schedule import compute_learning_rate, learning_rate_to_bits
 
 _EVALUATED_AT_ONCE = 128
