@@ -202,17 +202,6 @@ def _numbers(peers: Iterable[Peer]) -> str:
     return ", ".join(str(peer.number) for peer in peers)
 
 
-def children(pid: int) -> dict[str, int]:
-    """The processes that a peer started, by what they are: its trainer, its daemon."""
-    found = {}
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for child in map(int, listed):
-        words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-        name = Path(words[0].decode()).name
-        found["daemon" if name == "p2pd" else "trainer"] = child
-    return found
-
-
 def liar(lies: str) -> tuple[str, ...]:
     """The program of a peer that tells these lies (liar.py)."""
     return (*LIAR, *shlex.split(lies))
