@@ -63,10 +63,7 @@ class Network:
         os.environ["PYTHONPATH"] = str(ROOT)  # of the peers: this tree, and the liars in it
         self.peers = self._cast.assemble()
         try:
-            self._cast.start(self.peers[0])
-            self.until("the first peer listens", lambda: bool(self.peers[0].tally.addresses))
-            for peer in self.peers[1:]:
-                self._cast.start(peer)
+            self.start_all()
             self.until("everyone trains", self._have_trained)
         except BaseException:
             self.__exit__(None, None, None)
@@ -101,6 +98,11 @@ class Network:
                 raise AssertionError(f"not within {within_s:g} s: {what}\n{self.describe()}")
             time.sleep(_POLL_S)
             self.update()
+
+    def let_pass(self, seconds: float) -> None:
+        """Follow the events for a while."""
+        end_s = time.monotonic() + seconds
+        self.until("the time has passed", lambda: time.monotonic() >= end_s)
 
     def rounds_pass(self, count: int = 3) -> None:
         """Wait until so many more rounds have been closed."""
@@ -192,6 +194,29 @@ class Network:
         """The same command again, in the same home."""
         self._expected_ends.discard(peer.number)
         self._cast.start(peer)
+
+    def join(self, tier: int) -> Peer:
+        """A newcomer, which has never been here."""
+        peer = self._cast.add(tier)
+        self._cast.start(peer)
+        return peer
+
+    def kill_all(self) -> None:
+        """Every process of every peer, all at once."""
+        for peer in self.peers:
+            if peer.is_up:
+                os.kill(peer.pid, signal.SIGKILL)
+        for peer in self.peers:
+            peer.kill()
+            peer.kills += 1
+
+    def start_all(self) -> None:
+        """The first peer, then the others with its address; for the first time or again."""
+        first, *others = self.peers
+        self._cast.start(first)
+        self.until("the first peer listens", lambda: bool(first.tally.addresses))
+        for peer in others:
+            self._cast.start(peer)
 
     def order(self, peer: Peer, what: str) -> None:
         """Have a liar do what it was started for (liar.py)."""
