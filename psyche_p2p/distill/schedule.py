@@ -1,7 +1,8 @@
 """How far the suffix gate is open and how much distillation counts in a round.
 
 Both follow from the run's configuration and the round alone, so every peer has the same. The
-synergy keys, where they are set, replace the start and the warm-up of both.
+synergy keys, where they are set, replace the start and the warm-up of both. Torch-free: a peer asks
+whether its trainer needs a teacher.
 """
 
 from __future__ import annotations
@@ -10,10 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from psyche_p2p.config import DistillationConfig, ModelConfig
-from psyche_p2p.ids import Tier
-from psyche_p2p.model.suffix_gate import SuffixGate
-from psyche_p2p.model.tiers import tier_width
+from psyche_p2p.config import DistillationConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +44,6 @@ def needs_targets(config: DistillationConfig, round_index: int) -> bool:
     return compute_beta(config, round_index) > 0
 
 
-def compute_gate(
-    config: DistillationConfig, model: ModelConfig, round_index: int
-) -> SuffixGate | None:
-    """The suffix gate of a round; None where the run has none, or where it is fully open."""
-    openness = _gate_ramp(config).at(round_index) if config.suffix_gate.enabled else 1.0
-    if openness == 1:
-        return None
-    return SuffixGate(tier_width(model, Tier(config.suffix_gate.prefix_tier)), openness)
-
-
 def _distillation_ramp(config: DistillationConfig) -> Ramp:
     synergy = config.synergy
     if synergy.ramp_rounds:
@@ -63,7 +51,8 @@ def _distillation_ramp(config: DistillationConfig) -> Ramp:
     return Ramp(config.start_round, config.warmup_rounds)
 
 
-def _gate_ramp(config: DistillationConfig) -> Ramp:
+def gate_ramp(config: DistillationConfig) -> Ramp:
+    """How far the suffix gate is open."""
     gate, synergy = config.suffix_gate, config.synergy
     if synergy.ramp_rounds:
         return Ramp(synergy.phase_a_rounds, synergy.ramp_rounds, gate.shape)

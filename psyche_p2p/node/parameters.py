@@ -31,10 +31,12 @@ from psyche_p2p.train.messages import (
     Evaluated,
     Load,
     Loaded,
+    MakeTargets,
     Save,
     Saved,
     Snapshot,
     Snapshotted,
+    TargetsMade,
     Train,
     Trained,
 )
@@ -118,6 +120,20 @@ class Parameters:
         async def job() -> None:
             if is_wanted():
                 done(await self._ask(command, Trained))
+
+        self._jobs.put_nowait(job)
+
+    def make_targets(
+        self,
+        command: MakeTargets,
+        is_wanted: Callable[[], bool],
+        done: Callable[[TargetsMade], None],
+    ) -> None:
+        """Compute a student's targets when their turn comes, if the round is still open then."""
+
+        async def job() -> None:
+            if is_wanted():
+                done(await self._ask(command, TargetsMade))
 
         self._jobs.put_nowait(job)
 

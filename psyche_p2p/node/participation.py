@@ -124,6 +124,7 @@ class Participation:
             around.timers,
             around.make_join,
             around.emit,
+            around.config.distillation,
         )
 
     @property
