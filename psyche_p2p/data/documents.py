@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from psyche_p2p.data.optional import require_library
+from psyche_p2p.data.parquet_rows import parquet_errors
 from psyche_p2p.errors import DataError
 from psyche_p2p.files import storage_error
 
@@ -86,10 +87,10 @@ def read_pieces(sources: Sequence[Source], start: Cursor, field: str) -> Iterato
 
 
 def split_text(data: bytes) -> Iterator[bytes]:
-    """A document in pieces of at least 64 KiB, cut after a line's end or a space if there is one."""
+    """A document in pieces of at least 64 KiB, cut after a line's end or a space where possible."""
     start = 0
     while len(data) - start > PIECE_BYTES:
-        end = _cut(data[start : start + _MAX_PIECE_BYTES]) + start
+        end = _cut(data, start)
         yield data[start:end]
         start = end
     yield data[start:]
@@ -103,15 +104,15 @@ def _files_below(folder: Path) -> list[Path]:
 
 def _text_pieces(file: BinaryIO, number: int) -> Iterator[Piece]:
     """A text file is one document."""
-    position, data = file.tell(), b""
+    position, data, start = file.tell(), b"", 0
     while more := file.read(_MAX_PIECE_BYTES):
-        data += more
-        while len(data) > _MAX_PIECE_BYTES:
-            end = _cut(data[:_MAX_PIECE_BYTES])
-            position += end
-            yield Piece(data[:end], ends_document=False, after=Cursor(number, position))
-            data = data[end:]
-    yield from _document_pieces(data, Cursor(number + 1, 0))
+        data, start = data[start:] + more, 0
+        while len(data) - start > _MAX_PIECE_BYTES:
+            end = _cut(data, start)
+            position += end - start
+            yield Piece(data[start:end], ends_document=False, after=Cursor(number, position))
+            start = end
+    yield from _document_pieces(data[start:], Cursor(number + 1, 0))
 
 
 def _json_pieces(file: BinaryIO, path: Path, number: int, field: str) -> Iterator[Piece]:
@@ -149,34 +150,29 @@ def _parquet_pieces(path: Path, number: int, position: int, field: str) -> Itera
 
 def _parquet_texts(path: Path, first_row: int, field: str) -> Iterator[list[Any]]:
     """The text of all rows from one on; row groups before it are not read."""
-    parquet = require_library("pyarrow.parquet", "parquet")
-    pyarrow = require_library("pyarrow", "parquet")
-    try:
+    with parquet_errors(path.name):
+        parquet = require_library("pyarrow.parquet", "parquet")
         with parquet.ParquetFile(path) as file:
-            columns = {column.name: column.type for column in file.schema_arrow}
-            if not _is_text(columns.get(field), pyarrow):
-                found = ", ".join(f"{name} ({kind})" for name, kind in columns.items())
-                cause = f"{path.name} has no column {field!r} of text, but {found}"
-                raise DataError(cause[:300], "say which column holds the text with --field")
+            _require_text_column(file.schema_arrow, path.name, field)
             begin = 0
             for group in range(file.num_row_groups):
                 end = begin + file.metadata.row_group(group).num_rows
                 if end > first_row:
-                    table = file.read_row_group(group, columns=[field])
-                    column = table.column(field).slice(max(0, first_row - begin))
+                    column = file.read_row_group(group, columns=[field]).column(field)
+                    column = column.slice(max(0, first_row - begin))
                     for at in range(0, len(column), _ROWS_AT_ONCE):
                         yield column.slice(at, _ROWS_AT_ONCE).to_pylist()
                 begin = end
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0][:120]
-        cause = f"{path.name} cannot be read as parquet: {reason}"
-        raise DataError(cause, "copy or write it again") from error
 
 
-def _is_text(kind: Any, pyarrow: Any) -> bool:
-    return kind is not None and (
-        pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
-    )
+def _require_text_column(schema: Any, name: str, field: str) -> None:
+    types = require_library("pyarrow.types", "parquet")
+    columns = {column.name: column.type for column in schema}
+    kind = columns.get(field)
+    if kind is None or not (types.is_string(kind) or types.is_large_string(kind)):
+        found = ", ".join(f"{column} ({kind})" for column, kind in columns.items())
+        cause = f"{name} has no column {field!r} of text, but {found}"
+        raise DataError(cause[:300], "say which column holds the text with --field")
 
 
 def _document_pieces(data: bytes, after: Cursor) -> Iterator[Piece]:
@@ -189,13 +185,15 @@ def _document_pieces(data: bytes, after: Cursor) -> Iterator[Piece]:
     yield Piece(held, ends_document=True, after=after)
 
 
-def _cut(data: bytes) -> int:
-    """Where to end a piece of at least PIECE_BYTES: after the next line, word, or character."""
+def _cut(data: bytes, start: int) -> int:
+    """Where to end a piece that begins at `start`: after the next line, word, or character."""
+    end = start + _MAX_PIECE_BYTES
     for end_of in (b"\n", b" "):
-        found = data.find(end_of, PIECE_BYTES)
+        found = data.find(end_of, start + PIECE_BYTES, end)
         if found >= 0:
             return found + 1
-    end = min(len(data), _MAX_PIECE_BYTES)
-    while end > PIECE_BYTES and end < len(data) and data[end] & 0xC0 == 0x80:
+    if end >= len(data):
+        return len(data)
+    while data[end] & 0xC0 == 0x80 and end > start + PIECE_BYTES:
         end -= 1  # inside a character
     return end

@@ -20,6 +20,16 @@ from psyche_p2p.errors import DataError
 from psyche_p2p.ids import BatchInterval
 
 Samples = npt.NDArray[np.int64]
+"""Token ids; one whose prediction does not count is there as `without_prediction(id)`."""
+
+
+def without_prediction(tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Mark tokens as ones that are read but not predicted: below zero, and its own inverse."""
+    return ~tokens
+
+
+PADDING = ~0
+"""Token 0, not to be predicted: what comes after the end of a short sample."""
 
 
 class SampleSource(Protocol):

@@ -39,6 +39,11 @@ class TokenFile:
     tokens: Tokens
 
 
+def encoding_of(token_bytes: int) -> str:
+    """What a manifest calls files of tokens of this width."""
+    return f"uint{8 * token_bytes}-le"
+
+
 def open_token_file(
     path: Path, name: str, token_bytes: int, vocab_size: int, on_progress: Progress
 ) -> TokenFile:
