@@ -36,15 +36,16 @@ class JoinedTokens:
         start, stop, step = span.indices(len(self))
         if step != 1:
             raise ValueError("tokens are read forwards, one after the other")
-        pieces = list(self._pieces(start, stop))
+        pieces = [self._parts[part][begin:end] for part, begin, end in self.places(start, stop)]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces or [np.empty(0, np.uint16)])
 
-    def _pieces(self, start: int, stop: int) -> Iterator[Tokens]:
+    def places(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """Where a span is: (file, from, to) for every file that it touches."""
         part = bisect_right(self._ends, start)
         while start < stop:
             begin = self._ends[part] - len(self._parts[part])
             end = min(stop, self._ends[part])
-            yield self._parts[part][start - begin : end - begin]
+            yield part, start - begin, end - begin
             start, part = end, part + 1
 
 
