@@ -15,7 +15,7 @@ from psyche_p2p.data.web import ANSWER_S, Mirror, MirrorFailed
 from psyche_p2p.errors import DataError, PsycheError, Unavailable
 from psyche_p2p.log import get_logger
 
-_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 0.0)
+_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 _PATIENCE_S = 60.0  # no new try for the same bytes after this: the round would be over
 _NEWEST_WEIGHT = 0.2
 _log = get_logger(__name__)
@@ -72,15 +72,16 @@ class Mirrors:
         reasons: dict[str, str] = {}
         give_up_s = time.monotonic() + _PATIENCE_S
         for pause_s in _PAUSES_S:
+            if pause_s:
+                self._pause(pause_s)
             for standing in self._candidates(name):
                 data, failure = self._try(standing, ask, check)
                 if failure is None:
                     return data
                 reasons[standing.mirror.address] = failure.reason
                 self._note_failure(standing, name, what, failure)
-            if not self._candidates(name) or time.monotonic() + pause_s > give_up_s:
+            if not self._candidates(name) or time.monotonic() > give_up_s:
                 break
-            self._pause(pause_s)
         raise self._nobody(name, what, reasons)
 
     def _try(

@@ -1,8 +1,8 @@
 """`data.provider = "mixture"`: several corpora, of each a stated share.
 
-Of every `sum of weights` samples in a row, exactly `weight` come from each part, in an order that is
-shuffled anew each time. So the shares are exact at any moment, and which sample an index stands for
-is computed from the index alone.
+Of every `sum of weights` samples in a row, exactly `weight` come from each part, in an order that
+is shuffled anew each time. So the shares are exact at any moment, and which sample an index stands
+for is computed from the index alone.
 """
 
 from __future__ import annotations

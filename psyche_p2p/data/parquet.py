@@ -97,23 +97,30 @@ def open_parquet_files(
 ) -> tuple[Manifest, npt.NDArray[np.integer], npt.NDArray[np.integer]]:
     """The manifest, all tokens, and where each sequence begins (and the last one ends)."""
     entries: list[ManifestEntry] = []
-    tokens, starts = Spool(np.dtype(np.int32)), Spool(np.dtype(np.int64))
-    starts.append(np.zeros(1, dtype=np.int64))
-    for name, path in find_files(folder, patterns, SUFFIXES):
-        mapped = _map(path)
-        entries.append(ManifestEntry(name, len(mapped), _digest(mapped, on_progress)))
-        for number, row in enumerate(read_rows(mapped, name)):
-            place = f"{name} row {number}"
-            for sequence in _sequences(row, place, vocab_size):
-                if len(sequence) > sequence_length + 1:
-                    raise DataError(
-                        f"{place}: a sequence of {len(sequence)} tokens, a sample of this run "
-                        f"takes {sequence_length + 1}",
-                        "split it, or raise data.sequence_length",
-                    )
+    with Spool(np.dtype(np.int32)) as tokens, Spool(np.dtype(np.int64)) as starts:
+        starts.append(np.zeros(1, dtype=np.int64))
+        for name, path in find_files(folder, patterns, SUFFIXES):
+            mapped = _map(path)
+            entries.append(ManifestEntry(name, len(mapped), _digest(mapped, on_progress)))
+            for sequence in _all_sequences(mapped, name, vocab_size, sequence_length):
                 tokens.append(sequence.astype(np.int32))
                 starts.append(np.array([tokens.count], dtype=np.int64))
-    return Manifest(ENCODING, tuple(entries)), tokens.finish(), starts.finish()
+        return Manifest(ENCODING, tuple(entries)), tokens.finish(), starts.finish()
+
+
+def _all_sequences(
+    mapped: memoryview, name: str, vocab_size: int, sequence_length: int
+) -> Iterator[Numbers]:
+    for number, row in enumerate(read_rows(mapped, name)):
+        place = f"{name} row {number}"
+        for sequence in _sequences(row, place, vocab_size):
+            if len(sequence) > sequence_length + 1:
+                raise DataError(
+                    f"{place}: a sequence of {len(sequence)} tokens, a sample of this run "
+                    f"takes {sequence_length + 1}",
+                    "split it, or raise data.sequence_length",
+                )
+            yield sequence
 
 
 def _map(path: Path) -> memoryview:
@@ -138,7 +145,7 @@ def _digest(mapped: memoryview, on_progress: Progress) -> bytes:
     return digest_of_blocks(hasher.finish())
 
 
-def _sequences(row: Row, place: str, vocab_size: int) -> Iterator[npt.NDArray[np.int64]]:
+def _sequences(row: Row, place: str, vocab_size: int) -> Iterator[Numbers]:
     """The row's sequences; a token whose prediction does not count is marked as such."""
     if len(row.inputs) == 0:
         return

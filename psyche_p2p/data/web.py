@@ -69,7 +69,7 @@ class Mirror:
                 url = _redirected(url, answer)
         except TimeoutError as error:
             raise MirrorFailed(
-                f"no answer within {self._answer_s:g} s", is_lasting=False
+                f"no whole answer within {self._answer_s:g} s", is_lasting=False
             ) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = str(error) or type(error).__name__
@@ -116,6 +116,9 @@ class Mirror:
                 connection.close()
             self._idle.clear()
 
+    def __del__(self) -> None:
+        self.close()
+
 
 class _Answer:
     """What came back. `is_finished`: nothing of it is left in the connection."""
@@ -158,24 +161,33 @@ class _Connection:
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", path or "/", headers={"Accept-Encoding": "identity", **headers})
         response = connection.getresponse()
-        if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise MirrorFailed("it sends the file compressed", is_lasting=True)
-        if response.status not in (http.client.OK, http.client.PARTIAL_CONTENT):
-            return _Answer(response, b"")
-        return _Answer(response, _read(response, max_bytes))
+        try:
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise MirrorFailed("it sends the file compressed", is_lasting=True)
+            if response.status not in (http.client.OK, http.client.PARTIAL_CONTENT):
+                return _Answer(response, b"")
+            return _Answer(response, _read(response, max_bytes))
+        finally:
+            response.close()
 
     def close(self) -> None:
         self._connection.close()
 
 
 class _TimedSocket:
-    """As much of a socket as http.client uses, with one deadline for all that is read."""
+    """As much of a socket as http.client uses, with one deadline for all that is read.
+
+    Like a real one it stays open while something reads from it: http.client closes the socket of an
+    answer that ends with the connection before it reads that answer.
+    """
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
+        self._users = 1
         self.deadline_s = 0.0
 
     def makefile(self, _mode: str) -> io.BufferedReader:
+        self._users += 1
         return io.BufferedReader(_TimedReader(self))
 
     def sendall(self, data: bytes) -> None:
@@ -187,7 +199,9 @@ class _TimedSocket:
         return int(self._sock.recv_into(buffer))
 
     def close(self) -> None:
-        self._sock.close()
+        self._users -= 1
+        if self._users == 0:
+            self._sock.close()
 
     def _left_s(self) -> float:
         left_s = self.deadline_s - time.monotonic()
@@ -205,6 +219,11 @@ class _TimedReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         return self._sock.receive_into(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._sock.close()
+        super().close()
 
 
 def _read(response: http.client.HTTPResponse, max_bytes: int) -> bytes:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from psyche_p2p.config import DataConfig, RunConfig, load_run_config
 from psyche_p2p.data import token_file
 from psyche_p2p.data.load import load_samples
+from psyche_p2p.data.samples import TokenSamples
 from psyche_p2p.data.tokens import JoinedTokens, open_token_files
 from psyche_p2p.errors import DataError
 from psyche_p2p.hashing import hash_bytes, hash_parts
@@ -95,6 +96,7 @@ def test_samples_cross_files_and_never_mix_with_the_held_out(tmp_path: Path) -> 
     for number in range(5):
         write_bin(tmp_path / f"{number}.bin", list(range(number * 21, number * 21 + 21)))
     samples = load_samples(run_config(), tmp_path)
+    assert isinstance(samples, TokenSamples)
     train = samples.train_samples(BatchInterval(0, samples.train_count))
     heldout = samples.heldout_samples(0, samples.heldout_count)
     rows = [*train.tolist(), *heldout.tolist()]
