@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -78,7 +79,12 @@ Behaviour = Callable[[Request], None]
 class WebServer:
     """Serves a folder until it is closed; every question is noted."""
 
-    def __init__(self, folder: Path, behaviour: Behaviour = Request.answer_honestly) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        behaviour: Behaviour = Request.answer_honestly,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.asked: list[str] = []
         self.behaviour = behaviour
         self._over = threading.Event()
@@ -98,12 +104,15 @@ class WebServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}/"
 
     def close(self) -> None:
         self._over.set()
