@@ -99,9 +99,7 @@ def test_a_way_back_to_http_is_not_taken(
 
     server.behaviour = downgrade
     mirror = Mirror(server.address)
-    with pytest.raises(
-        MirrorFailed, match=r"it redirects to http://127\.0\.0\.1:9/a\.bin"
-    ) as caught:
+    with pytest.raises(MirrorFailed, match=r"it redirects to http://127\.0") as caught:
         mirror.get_range("a.bin", 0, 10, len(DATA))
     assert caught.value.is_lasting
     mirror.close()
