@@ -8,6 +8,7 @@ another (docs/protocol.md, "Signatures").
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidSignature
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from psyche_p2p.hashing import hash_bytes
 from psyche_p2p.ids import (
     PUBLIC_KEY_BYTES,
     SIGNATURE_BYTES,
@@ -31,6 +33,9 @@ from psyche_p2p.ids import (
 SEED_BYTES = 32
 _SIGNING_PREFIX = b"psyche-p2p/v1 "
 _MAX_CONTEXT_BYTES = 255
+_MAX_SEEN = 4096
+_seen_good: OrderedDict[bytes, None] = OrderedDict()
+"""Signatures that were found good: the same statement comes by gossip, in a block, from others."""
 
 # The points of order 1, 2, 4 and 8, in every encoding OpenSSL accepts, without the sign bit. Under
 # such a key one signature can be made to fit many messages, so it identifies nobody.
@@ -89,10 +94,17 @@ def verify(signer: PeerId | PublicKey, context: str, message: bytes, signature: 
         return False
     if len(signature) != SIGNATURE_BYTES or not is_acceptable_key(raw):
         return False
+    signed = _signed_bytes(context, message)
+    seen = hash_bytes(raw + signature + signed)  # both of fixed length
+    if seen in _seen_good:
+        return True
     try:
-        Ed25519PublicKey.from_public_bytes(raw).verify(signature, _signed_bytes(context, message))
+        Ed25519PublicKey.from_public_bytes(raw).verify(signature, signed)
     except (InvalidSignature, ValueError):
         return False
+    _seen_good[seen] = None
+    while len(_seen_good) > _MAX_SEEN:
+        _seen_good.popitem(last=False)
     return True
 
 

@@ -9,8 +9,8 @@ from psyche_p2p.config import ModelConfig
 from psyche_p2p.ids import Tier
 from psyche_p2p.model.checkpoint import open_checkpoint
 from psyche_p2p.model.schema import model_schema, schema_hash
+from psyche_p2p.model.shapes import parameter_shapes
 from psyche_p2p.model.tiers import matformer_prefix_dim, tier_width
-from psyche_p2p.model.transformer import parameter_shapes
 from psyche_p2p.wire import BlobHeader, BlobKind
 
 FITS = "fits"

@@ -77,7 +77,7 @@ def bootstrap(
 
 
 async def _serve(config: DaemonConfig, peers: tuple[Multiaddr, ...], as_json: bool) -> None:
-    # hivemind imports torch, which takes seconds: --help and mistakes do not wait for it
+    # hivemind takes a moment to import: --help and mistakes do not wait for it
     from psyche_p2p.net.discovery import Discovery
 
     async with Daemon(config, _on_event) as daemon, Discovery(daemon, peers):

@@ -16,7 +16,8 @@ from psyche_p2p.errors import StorageError
 from psyche_p2p.files import storage_error, write_atomically
 from psyche_p2p.ids import ParamRoot
 from psyche_p2p.model.checkpoint_writer import write_checkpoint
-from psyche_p2p.model.initial import initial_roots, initial_state
+from psyche_p2p.model.initial import initial_state
+from psyche_p2p.model.initial_values import initial_roots
 
 
 @click.command(epilog="Example: psyche-peer run create configs/nano.toml --out my-run")

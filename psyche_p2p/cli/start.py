@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from psyche_p2p.cli.network_options import (
+    CommandT,
+    bootstrap_option,
+    parse_bootstrap,
+    run_option,
+)
 from psyche_p2p.cli.signals import until_stopped_twice
 from psyche_p2p.clock import SystemClock
 from psyche_p2p.errors import ConfigError, ExitCode, PsycheError
 from psyche_p2p.ids import MAX_TIER, Tier
-from psyche_p2p.net.multiaddr import EXAMPLE, require_peer_address
+from psyche_p2p.node.home import DEFAULT_HOME, Home
 from psyche_p2p.node.options import PeerOptions, parse_listen
 from psyche_p2p.observe.events import Event, EventLog, Restarted, Stopped
 
-DEFAULT_HOME = Path("~/.psyche-p2p")
-CommandT = TypeVar("CommandT", bound=Callable[..., Any])
-
 _SHARED = (
-    click.option(
-        "--bootstrap",
-        multiple=True,
-        metavar="ADDRESS",
-        help=f"A peer of the network, such as {EXAMPLE}; may be given several times.",
-    ),
-    click.option(
-        "--run", "run", metavar="NAME|ID", help="Which run. Default: the only one of the network."
-    ),
+    bootstrap_option(),
+    run_option(),
     click.option(
         "--run-file",
         type=click.Path(path_type=Path),
@@ -110,6 +108,13 @@ def _shared(command: CommandT) -> CommandT:
     help="Where the run's token files are on this machine.",
 )
 @click.option("--compile", "use_compile", is_flag=True, help="Use torch.compile.")
+@click.option(
+    "--trainer-command",
+    envvar="PSYCHE_TRAINER_COMMAND",
+    default="",
+    hidden=True,
+    help="A stand-in for the trainer process, for tests and benchmarks.",
+)
 def start(
     tier: int,
     device: str,
@@ -117,6 +122,7 @@ def start(
     micro_batch: int,
     data_dir: Path | None,
     use_compile: bool,
+    trainer_command: str,
     **shared: Any,
 ) -> int:
     """Train in a run, until it is finished or you press Ctrl-C.
@@ -126,8 +132,9 @@ def start(
     in order; a second one at once.
 
     Exit code 0: finished, or left in order. 3: an option or configuration that means nothing.
-    4: the key. 5: the disk. 6: the network, or no such run. 8: another model. 9: other training
-    data. 10: memory, device, port, clock, or a home or identity already in use. 130: second Ctrl-C.
+    4: the key. 5: the disk. 6: the network, or no such run. 7: the run will never have this peer,
+    which is blocked, not invited or ejected. 8: another model. 9: other training data. 10: memory,
+    device, port, clock, or a home or identity already in use. 130: second Ctrl-C.
     """
     options = _options(
         shared,
@@ -137,6 +144,7 @@ def start(
         micro_batch=micro_batch,
         data_dir=data_dir,
         compile=use_compile,
+        trainer_command=tuple(shlex.split(trainer_command)),
     )
     return _run(options)
 
@@ -162,7 +170,7 @@ def _options(shared: dict[str, Any], **own: Any) -> PeerOptions:
     home: Path = shared["home"].expanduser()
     return PeerOptions(
         home=home,
-        bootstrap=tuple(require_peer_address(text) for text in shared["bootstrap"]),
+        bootstrap=parse_bootstrap(shared["bootstrap"]),
         run=shared["run"],
         run_file=shared["run_file"],
         listen=parse_listen(shared["listen"]),
@@ -176,8 +184,8 @@ def _options(shared: dict[str, Any], **own: Any) -> PeerOptions:
 
 def _run(options: PeerOptions) -> int:
     """A peer's whole life; what ended it is its last event."""
-    options.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with EventLog.open(options.events) as log:
+    # locked first: the events of a peer that runs there are not ours to write
+    with Home(options.home).locked(), EventLog.open(options.events) as log:
         is_again = (options.home / "runs").is_dir()
         if is_again:
             log.write(Restarted("node", "started again in its home"))
@@ -194,7 +202,9 @@ def _run(options: PeerOptions) -> int:
 
 
 async def _live(options: PeerOptions, stop: asyncio.Event, emit: Callable[[Event], None]) -> None:
-    # hivemind imports torch, which takes seconds: --help and mistakes do not wait for it
-    from psyche_p2p.node.peer import Peer
+    # gRPC's C core prints every failed handshake, which is how strangers end; what fails for us is
+    # raised. It reads this once, when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from psyche_p2p.node.peer import Peer  # a second's worth: --help and mistakes do not wait
 
     await Peer(options, SystemClock(), emit).run(stop)

@@ -14,17 +14,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from psyche_p2p.config import ModelConfig
 from psyche_p2p.errors import ModelError
 from psyche_p2p.hashing import hash_bytes, hash_parts
 from psyche_p2p.ids import ParamRoot, Tier
 from psyche_p2p.model.merkle import MerklePath, merkle_path, merkle_root, root_of_path
+from psyche_p2p.model.shapes import parameter_shapes
 from psyche_p2p.model.tiers import UNIVERSAL, matformer_prefix_dim, tier_width
-from psyche_p2p.model.transformer import parameter_shapes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Values: TypeAlias = "Tensor | NDArray[Any]"
+"""A tensor of the trainer, or an array of the peer beside it, which does without torch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +53,15 @@ class ParamTree:
             group: {} for group in range(held_tier, config.max_tier + 1)
         }
 
-    def update(self, tensors: Mapping[str, Tensor]) -> None:
+    def update(self, tensors: Mapping[str, Values]) -> None:
         """Hash these tensors, which are all or only those that changed."""
         for name, tensor in tensors.items():
             if name not in self._names:
                 raise ModelError(f"tensor {name!r} is not part of this model", "check its config")
+            values = _as_array(name, tensor)
             for group in self._groups:
                 if (span := leaf_span(self._config, name, Tier(group))) is not None:
-                    self._groups[group][name] = leaf_digest(name, span, tensor)
+                    self._groups[group][name] = _digest_part(name, span, _part(name, span, values))
 
     def root(self, tier: Tier | None = None) -> ParamRoot:
         """The root at a held tier; without one, of all this model holds."""
@@ -90,7 +98,7 @@ class ParamTree:
 
 
 def param_root(
-    config: ModelConfig, tensors: Mapping[str, Tensor], held_tier: Tier = UNIVERSAL
+    config: ModelConfig, tensors: Mapping[str, Values], held_tier: Tier = UNIVERSAL
 ) -> ParamRoot:
     """The root of all parameters a model holds."""
     tree = ParamTree(config, held_tier)
@@ -107,14 +115,14 @@ def extend_root(prefix_root: ParamRoot, suffix_roots: tuple[bytes, ...]) -> Para
 
 
 def is_leaf_of(
-    group_root: bytes, config: ModelConfig, name: str, tier: Tier, part: Tensor, path: MerklePath
+    group_root: bytes, config: ModelConfig, name: str, tier: Tier, part: Values, path: MerklePath
 ) -> bool:
     """Whether a tensor that holds exactly a group's part of `name` is what the root promises."""
     names = group_names(config, tier)
     span = leaf_span(config, name, tier)
     if span is None or path.count != len(names) or path.index != names.index(name):
         return False
-    return root_of_path(_digest_part(name, span, part), path) == group_root
+    return root_of_path(_digest_part(name, span, _as_array(name, part)), path) == group_root
 
 
 def group_names(config: ModelConfig, tier: Tier) -> tuple[str, ...]:
@@ -133,20 +141,31 @@ def leaf_span(config: ModelConfig, name: str, tier: Tier) -> LeafSpan | None:
     return LeafSpan(0 if is_core else tier_width(config, Tier(tier + 1)), stop)
 
 
-def leaf_digest(name: str, span: LeafSpan, tensor: Tensor) -> bytes:
-    """The digest of one part of a tensor."""
+def _as_array(name: str, values: Values) -> NDArray[np.float32]:
+    """The float32 values in main memory; a tensor is known by what it can do, not by its type."""
+    dtype = str(values.dtype).removeprefix("torch.")
+    if dtype != "float32":
+        raise ModelError(f"tensor {name!r} is {dtype}", "param roots are over float32 masters")
+    if isinstance(values, np.ndarray):
+        return values
+    array: NDArray[np.float32] = values.detach().cpu().numpy()
+    return array
+
+
+def _part(name: str, span: LeafSpan, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The units of a span; all of a tensor without tiers."""
     dimension = matformer_prefix_dim(name)
     if dimension is None:
-        return _digest_part(name, span, tensor)
-    return _digest_part(name, span, tensor.narrow(dimension, span.start, span.stop - span.start))
+        return values
+    before = (slice(None),) * dimension
+    place = (*before, slice(span.start, span.stop))
+    return values[place]
 
 
-def _digest_part(name: str, span: LeafSpan, part: Tensor) -> bytes:
-    if part.dtype != torch.float32:
-        raise ModelError(f"tensor {name!r} is {part.dtype}", "param roots are over float32 masters")
-    values = part.detach().cpu().contiguous().numpy()
+def _digest_part(name: str, span: LeafSpan, part: NDArray[np.float32]) -> bytes:
     place = f"{name} {span.start}:{span.stop} {list(part.shape)} float32"
-    return hash_parts("param leaf", place.encode(), hash_bytes(values.data.cast("B")))
+    data = np.ascontiguousarray(part).data.cast("B")
+    return hash_parts("param leaf", place.encode(), hash_bytes(data))
 
 
 def _start(core_root: bytes) -> ParamRoot:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from psyche_p2p.config import ModelConfig
 from psyche_p2p.hashing import hash_parts
 from psyche_p2p.ids import SchemaHash
-from psyche_p2p.model.transformer import parameter_shapes
+from psyche_p2p.model.shapes import parameter_shapes
 
 Schema = Mapping[str, str]
 _FLOAT = "f64:"

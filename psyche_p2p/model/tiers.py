@@ -8,12 +8,14 @@ tier.
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from psyche_p2p.config import ModelConfig
 from psyche_p2p.errors import ModelError
 from psyche_p2p.ids import Tier
+
+if TYPE_CHECKING:  # the peer beside the trainer uses this without torch
+    from torch import Tensor
 
 UNIVERSAL = Tier(0)
 """The tier of a full model, and of a checkpoint that every other tier can be cut from."""

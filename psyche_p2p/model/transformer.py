@@ -10,8 +10,6 @@ Shape suffixes: b batch, t position, d hidden, v vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
-from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +21,7 @@ from psyche_p2p.errors import ModelError
 from psyche_p2p.ids import Tier
 from psyche_p2p.model.attention import Attention, RotaryTable, rotary_table
 from psyche_p2p.model.feed_forward import FeedForward, FfnView, PrefixView
+from psyche_p2p.model.suffix_gate import GatedView, SuffixGate, gated_view
 from psyche_p2p.model.tiers import UNIVERSAL, tier_width
 
 
@@ -58,7 +57,9 @@ class Decoder(nn.Module):
 
     def __init__(self, config: ModelConfig, width: int) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        shape = (config.vocab_size, config.hidden_size)
+        # given, because drawing normal numbers without memory imports torch's compiler, for seconds
+        self.embed_tokens = nn.Embedding(*shape, _weight=torch.empty(shape))
         self.layers = nn.ModuleList(Block(config, width) for _ in range(config.num_layers))
         self.norm = RmsNorm(config.hidden_size, config.rms_norm_eps)
 
@@ -67,7 +68,7 @@ class Transformer(nn.Module):
     """A language model that holds the FFN units of `held_tier` and runs at it or any smaller one.
 
     `config` is always the tier-0 form. `recompute_activations` trades a second forward pass of each
-    block for the memory of its activations.
+    block for the memory of its activations. `suffix_gate` is part of every view made by `view_at`.
     """
 
     def __init__(self, config: ModelConfig, held_tier: Tier = UNIVERSAL) -> None:
@@ -76,6 +77,7 @@ class Transformer(nn.Module):
         self.config = config
         self.held_tier = held_tier
         self.recompute_activations = False
+        self.suffix_gate: SuffixGate | None = None
         self.model = Decoder(config, width)
         self.lm_head = (
             None
@@ -89,14 +91,14 @@ class Transformer(nn.Module):
         layer = self.model.embed_tokens if self.lm_head is None else self.lm_head
         return layer.weight
 
-    def view_at(self, tier: Tier) -> PrefixView:
-        """The view that runs this model at a tier it holds."""
+    def view_at(self, tier: Tier) -> PrefixView | GatedView:
+        """The view that runs this model at a tier it holds, behind its suffix gate if any."""
         if tier < self.held_tier:
             raise ModelError(
                 f"this model holds only tier {self.held_tier} and cannot run at tier {tier}",
                 f"load the universal checkpoint, or run at tier {self.held_tier} or above",
             )
-        return PrefixView(tier_width(self.config, tier))
+        return gated_view(tier_width(self.config, tier), self.suffix_gate)
 
     def forward(self, tokens_bt: Tensor, view: FfnView | None = None) -> Tensor:
         """Logits of every position; without a view, at the tier this model holds."""
@@ -132,15 +134,6 @@ def empty_model(config: ModelConfig, held_tier: Tier = UNIVERSAL) -> Transformer
     """The model's structure without memory behind its parameters."""
     with torch.device("meta"):
         return Transformer(config, held_tier)
-
-
-@lru_cache(maxsize=16)
-def parameter_shapes(
-    config: ModelConfig, held_tier: Tier = UNIVERSAL
-) -> Mapping[str, tuple[int, ...]]:
-    """Name and shape of every parameter of the model at a tier, sorted by name."""
-    parameters = empty_model(config, held_tier).named_parameters()
-    return MappingProxyType({name: tuple(value.shape) for name, value in sorted(parameters)})
 
 
 def model_from_state(

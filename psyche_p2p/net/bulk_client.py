@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import groupby
@@ -27,6 +27,7 @@ from psyche_p2p.net.methods import (
     channel_options,
 )
 from psyche_p2p.net.tls import CHANNEL_TLS_OPTIONS, PinnedCertificate, channel_credentials
+from psyche_p2p.net.traffic import TrafficMeter
 from psyche_p2p.net.watchdog import Watchdog
 from psyche_p2p.wire import AntiEntropyDigest, DecidedBlock, decode, encode
 from psyche_p2p.wire.bulk import (
@@ -71,8 +72,11 @@ class Patience:
 class BulkClient:
     """A member's calls to members, or (with no certificate of its own) a joiner's."""
 
-    def __init__(self, own: TlsCertificate | None, patience: Patience) -> None:
+    def __init__(
+        self, own: TlsCertificate | None, patience: Patience, meter: TrafficMeter | None = None
+    ) -> None:
         self._own = own
+        self._meter = meter or TrafficMeter()
         self._patience = patience
         self._service = JOINER_SERVICE if own is None else MEMBER_SERVICE
         self._channels: OrderedDict[tuple[str, bytes], grpc.aio.Channel] = OrderedDict()
@@ -116,6 +120,15 @@ class BulkClient:
         pieces = self._stream(contact, "Describe", request, MAX_DESCRIPTION_PIECES, False)
         return self._decode(contact, RunDescription, b"".join([piece async for piece in pieces]))
 
+    async def data_files(self, contact: Contact, run_id: RunId) -> bytes:
+        """The encoded manifest of the data that the peer trains on, which the caller must check.
+
+        UnknownRun if it is not in the run.
+        """
+        request = encode(DescribeRequest(run_id, None))
+        pieces = self._stream(contact, "DataFiles", request, MAX_DESCRIPTION_PIECES, False)
+        return b"".join([piece async for piece in pieces])
+
     async def compare(self, contact: Contact, ours: AntiEntropyDigest) -> AntiEntropyDigest:
         """The peer's digest for ours."""
         raw = await self._ask(contact, "Compare", encode(ours))
@@ -137,7 +150,7 @@ class BulkClient:
     async def push(self, contact: Contact, envelopes: Iterable[bytes]) -> PushReply:
         """Hand statements over: the second path beside gossip."""
         call = self._method(contact, "stream_unary", "Push")(
-            iter(envelopes), timeout=self._patience.answer_s
+            self._counted(envelopes), timeout=self._patience.answer_s
         )
         with_errors = self._translated(contact, call)
         return self._decode(contact, PushReply, await with_errors)
@@ -165,14 +178,22 @@ class BulkClient:
         call = self._method(contact, "unary_unary", method)(
             request, timeout=self._patience.answer_s
         )
+        self._meter.note_sent(len(request))
         answer: bytes = await self._translated(contact, call)
+        self._meter.note_received(len(answer))
         return answer
+
+    def _counted(self, envelopes: Iterable[bytes]) -> Iterator[bytes]:
+        for envelope in envelopes:
+            self._meter.note_sent(len(envelope))
+            yield envelope
 
     async def _stream(
         self, contact: Contact, method: str, request: bytes, most: int, is_exact: bool = True
     ) -> AsyncGenerator[bytes, None]:
         """The messages of a stream: at most, or exactly, so many."""
         call = self._method(contact, "unary_stream", method)(request)
+        self._meter.note_sent(len(request))
         count = 0
         try:
             with Watchdog(self._patience.stall_s) as watchdog:
@@ -180,6 +201,7 @@ class BulkClient:
                     if count == most:
                         raise _misbehaviour(contact, f"more than the {most} messages asked for")
                     count += 1
+                    self._meter.note_received(len(message))
                     watchdog.rest()  # what the caller does with it may take its time
                     yield message
                     watchdog.pat()

@@ -45,6 +45,11 @@ class Session:
         self.writer = writer
         self._lock = asyncio.Lock()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the daemon, or an answer that never came, has ended it."""
+        return self.reader.at_eof() or self.writer.is_closing()
+
     async def ask(self, request: bytes, timeout_s: float = CALL_TIMEOUT_S) -> control.Answer:
         """The daemon's answer; Unavailable if it refuses, is gone, or takes too long."""
         async with self._lock:
@@ -76,14 +81,18 @@ class ControlSocket:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
         """A connection for several requests."""
+        session = await self.open()
         try:
-            reader, writer = await asyncio.open_unix_connection(str(self.path))
+            yield session
+        finally:
+            session.writer.close()
+
+    async def open(self) -> Session:
+        """A connection for several requests, which the caller closes."""
+        try:
+            return Session(*await asyncio.open_unix_connection(str(self.path)))
         except OSError as error:
             raise daemon_gone() from error
-        try:
-            yield Session(reader, writer)
-        finally:
-            writer.close()
 
     async def ask(self, request: bytes, timeout_s: float = CALL_TIMEOUT_S) -> control.Answer:
         """One request and its answer."""
@@ -119,10 +128,6 @@ class ControlSocket:
         """Connected peers that subscribe to a topic."""
         return frozenset((await self.ask(control.list_topic_peers_request(topic))).peers)
 
-    async def publish(self, topic: str, data: bytes) -> None:
-        """Publish to a topic. The network drops what is over 1 MiB without a word."""
-        await self.ask(control.publish_request(topic, data))
-
     @asynccontextmanager
     async def subscribe(self, topic: str) -> AsyncIterator[AsyncIterator[control.GossipMessage]]:
         """A topic's messages, our own included, until the daemon goes (Unavailable)."""
@@ -147,6 +152,32 @@ class ControlSocket:
     async def handle_streams(self, socket_address: bytes, protocols: Sequence[str]) -> None:
         """Send incoming streams to a unix socket of ours; each begins with a StreamInfo frame."""
         await self.ask(control.handle_streams_request(socket_address, protocols))
+
+
+class Publisher:
+    """Publishes over one connection, opened when it is first needed and whenever it is gone.
+
+    Opening one for every message costs more than the message.
+    """
+
+    def __init__(self) -> None:
+        self._session: Session | None = None
+        self._path: Path | None = None
+
+    async def publish(self, socket: ControlSocket, topic: str, data: bytes) -> None:
+        """Publish to a topic; Unavailable if the daemon is gone or refuses."""
+        session = self._session
+        if session is None or session.is_over or self._path != socket.path:
+            self.close()
+            session = await socket.open()
+            self._session, self._path = session, socket.path
+        await session.ask(control.publish_request(topic, data))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._session is not None:
+            self._session.writer.close()
+        self._session = None
 
 
 async def read_frame(reader: asyncio.StreamReader, max_bytes: int = MAX_FRAME_BYTES) -> bytes:

@@ -1,30 +1,29 @@
 """hivemind's Kademlia over our daemon: the one place that knows hivemind.
 
-Importing it imports torch (hivemind does), of which nothing is used. hivemind does not notice that
-a daemon has died and waits for ever; here everything is abandoned when that happens.
+hivemind does not notice that a daemon has died and waits for ever; here everything is abandoned
+when that happens.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import warnings
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 from psyche_p2p.errors import Unavailable
 from psyche_p2p.ids import PeerId
+from psyche_p2p.net import hivemind_parts
 from psyche_p2p.net.control import daemon_gone
 from psyche_p2p.net.records import RecordValidator
 
-with warnings.catch_warnings():  # what it and its dependencies deprecate is not ours to mend
-    warnings.simplefilter("ignore")
-    from hivemind.dht.node import DHTNode
-    from hivemind.p2p import P2P, PeerID
-    from hivemind.proto import dht_pb2
-    from hivemind.utils.logging import use_hivemind_log_handler
-    from hivemind.utils.multiaddr import Multiaddr as HivemindMultiaddr
+DHTNode = hivemind_parts.load("hivemind.dht.node").DHTNode
+_p2p = hivemind_parts.load("hivemind.p2p")
+dht_pb2 = hivemind_parts.load("hivemind.proto.dht_pb2")
+use_hivemind_log_handler = hivemind_parts.load("hivemind.utils.logging").use_hivemind_log_handler
+HivemindMultiaddr = hivemind_parts.load("hivemind.utils.multiaddr").Multiaddr
+P2P, PeerID = _p2p.P2P, _p2p.PeerID
 
 CALL_TIMEOUT_S = 15.0
 RPC_TIMEOUT_S = 3.0

@@ -18,8 +18,10 @@ from psyche_p2p.errors import Unavailable
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import PeerId, RunId, short_id
 from psyche_p2p.log import get_logger
+from psyche_p2p.net.control import Publisher
 from psyche_p2p.net.daemon import Daemon
 from psyche_p2p.net.gatekeeper import Gatekeeper, GossipLimits, Outcome, Validator
+from psyche_p2p.net.traffic import TrafficMeter
 from psyche_p2p.wire import MAX_ENVELOPE_BYTES, Envelope, open_envelope, seal
 
 INBOX_MESSAGES = 1024
@@ -51,12 +53,15 @@ class Gossip:
         is_member: Callable[[PeerId], bool] = everyone_is_a_member,
         limits: GossipLimits | None = None,
         clock: Clock | None = None,
+        meter: TrafficMeter | None = None,
     ) -> None:
         self._daemon = daemon
         self._identity = identity
         self._run_id = run_id
         self._gate = Gatekeeper(run_id, validate, is_member, limits or GossipLimits())
         self._clock = clock or SystemClock()
+        self._meter = meter or TrafficMeter()
+        self._publisher = Publisher()
         self._inbox: asyncio.Queue[Envelope | BaseException] = asyncio.Queue(INBOX_MESSAGES)
         self._subscribed = asyncio.Event()
         self._has_offenders = asyncio.Event()
@@ -95,7 +100,8 @@ class Gossip:
         if len(data) > MAX_ENVELOPE_BYTES:
             raise ValueError(f"{len(data)} bytes, at most {MAX_ENVELOPE_BYTES} may be gossiped")
         self._gate.remember(data)  # the daemon sends us our own messages as well
-        await self._daemon.control.publish(self.topic, data)
+        await self._publisher.publish(self._daemon.control, self.topic, data)
+        self._meter.note_sent(len(data))
 
     async def receive(self) -> Envelope:
         """The next envelope that was accepted."""
@@ -116,6 +122,7 @@ class Gossip:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        self._publisher.close()
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         """A bug in a validator reaches whoever receives, instead of silence."""
@@ -137,6 +144,8 @@ class Gossip:
             await asyncio.sleep(RETRY_S)
 
     async def _on_message(self, author: PeerId, data: bytes) -> None:
+        if author != self._identity.peer_id:
+            self._meter.note_received(len(data))
         judgement, envelope = self._gate.on_message(author, data, self._clock.monotonic_s())
         if envelope is not None:
             await self._inbox.put(envelope)  # waits for a slow receiver: memory stays bounded

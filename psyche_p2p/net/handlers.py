@@ -16,6 +16,7 @@ from psyche_p2p.log import get_logger
 from psyche_p2p.net.callers import Caller, Gate, NotTrusted
 from psyche_p2p.net.errors import NotHeld, UnknownRun
 from psyche_p2p.net.limits import Turnstile
+from psyche_p2p.net.traffic import TrafficMeter
 from psyche_p2p.net.watchdog import Watchdog
 
 _log = get_logger(__name__)
@@ -35,6 +36,7 @@ class Call:
     turnstile: Turnstile
     clock: Clock
     watchdog: Watchdog
+    meter: TrafficMeter
     is_writing: bool = False
 
     async def send(self, data: bytes) -> None:
@@ -48,6 +50,7 @@ class Call:
         self.watchdog.pat()
         self.is_writing = True
         await self.context.write(data)
+        self.meter.note_sent(len(data))
         self.is_writing = False
 
     async def received(self) -> AsyncIterator[bytes]:
@@ -57,6 +60,7 @@ class Call:
             message = await self.context.read()
             if message is grpc.aio.EOF:
                 return
+            self.meter.note_received(len(message))
             self.gate.require_still(self.caller)
             yield message
 
@@ -64,16 +68,22 @@ class Call:
 class CallWrapper:
     """Makes gRPC handlers of methods that know callers and our errors, and nothing of gRPC."""
 
-    def __init__(self, gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+    def __init__(
+        self, gate: Gate, turnstile: Turnstile, clock: Clock, meter: TrafficMeter | None = None
+    ) -> None:
         self._gate = gate
         self._turnstile = turnstile
         self._clock = clock
+        self._meter = meter or TrafficMeter()
 
     def unary(self, answer: Answer) -> grpc.RpcMethodHandler:
         """A request and its reply."""
 
         async def handle(request: bytes, context: Any) -> bytes | None:
-            return await self._serve(context, lambda call: answer(call, request))
+            self._meter.note_received(len(request))
+            reply = await self._serve(context, lambda call: answer(call, request))
+            self._meter.note_sent(len(reply or b""))
+            return reply
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
@@ -81,6 +91,7 @@ class CallWrapper:
         """A request and a stream of messages."""
 
         async def handle(request: bytes, context: Any) -> None:
+            self._meter.note_received(len(request))
             await self._serve(context, lambda call: produce(call, request))
 
         return grpc.unary_stream_rpc_method_handler(handle)
@@ -117,7 +128,9 @@ class CallWrapper:
             self._turnstile.enter(caller.key, self._clock.monotonic_s()),
             Watchdog(self._turnstile.limits.stall_s) as watchdog,
         ):
-            yield Call(caller, context, self._gate, self._turnstile, self._clock, watchdog)
+            yield Call(
+                caller, context, self._gate, self._turnstile, self._clock, watchdog, self._meter
+            )
 
 
 def status_code(error: PsycheError | asyncio.TimeoutError) -> grpc.StatusCode:

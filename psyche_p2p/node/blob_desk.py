@@ -8,22 +8,23 @@ from collections.abc import Iterable
 from psyche_p2p.blobs import (
     BlobStore,
     Expectation,
+    Origin,
     Reason,
+    expect_run_targets,
     grid_entries,
     read_layout,
     read_update,
     validate_blob,
 )
 from psyche_p2p.blobs.validate import Flaw
-from psyche_p2p.codec import Payload
 from psyche_p2p.config import RunConfig, run_id
-from psyche_p2p.ids import BlobHash, PeerId, RoundIndex, SchemaHash, Tier
+from psyche_p2p.ids import BlobHash, EpochIndex, PeerId, RoundIndex, SchemaHash, Tier
 from psyche_p2p.net.bulk_client import Contact
 from psyche_p2p.net.swarm import Swarm
 from psyche_p2p.node.directory import Directory
-from psyche_p2p.optim.make import make_grids
-from psyche_p2p.train.trainer import chunk_size_of, transform_of
-from psyche_p2p.wire import BlobKind, CodecParameters, Commitment, TensorEntry
+from psyche_p2p.optim.grids import make_grids
+from psyche_p2p.train.update_format import codec_of
+from psyche_p2p.wire import BlobKind, Commitment, TensorEntry
 from psyche_p2p.wire.records import OpenRound, Slot
 
 _NOTHING = Reason(Flaw.CONTENT, "it carries nothing: not one coefficient")
@@ -46,11 +47,16 @@ class BlobDesk:
         self._store = store
         self._swarm = swarm
         self._directory = directory
-        self._codec = _codec_of(config)
+        self._codec = codec_of(config)
+        self._kept: set[tuple[BlobHash, RoundIndex]] = set()
         self._entries: dict[Tier, tuple[TensorEntry, ...]] = {}
 
-    async def fetch(self, blob: BlobHash, likely: Iterable[PeerId] = ()) -> None:
-        """Have a blob here, from those who likely hold it or else from any member."""
+    async def fetch(
+        self, blob: BlobHash, round_index: RoundIndex, likely: Iterable[PeerId] = ()
+    ) -> None:
+        """Have a blob here for a round, from those who likely hold it or else from any member."""
+        if (blob, round_index) not in self._kept:  # the store's lock may be held for a disk's sync
+            await asyncio.to_thread(self.keep, blob, round_index)
         first = list(likely)
 
         async def find_sources() -> list[Contact]:
@@ -68,13 +74,38 @@ class BlobDesk:
             self._check_now, commitment.blob_hash, expected, may_be_empty
         )
 
+    async def check_targets(
+        self, commitment: Commitment, epoch: EpochIndex, opened: OpenRound, teacher: PeerId
+    ) -> list[Reason]:
+        """Every reason to refuse a blob that is here as a teacher's targets for a batch."""
+        origin = Origin(
+            run_id=self._run_id,
+            epoch=epoch,
+            round=opened.round,
+            tier=Tier(0),
+            schema_hash=self._schema_hash,
+            batch=commitment.batch,
+            producer=teacher,
+        )
+        expected = expect_run_targets(
+            self._config,
+            origin,
+            max_bytes=commitment.size_bytes,
+            payload_hash=commitment.payload_hash,
+        )
+        return await asyncio.to_thread(
+            lambda: validate_blob(self._store.read(commitment.blob_hash), expected)
+        )
+
     def keep(self, blob: BlobHash, round_index: RoundIndex) -> None:
         """Do not let the store drop a blob before its round is forgotten."""
         self._store.pin(blob, round_index)
+        self._kept.add((blob, round_index))
 
     def forget_before(self, round_index: RoundIndex) -> None:
         """Let the store drop what was kept for earlier rounds."""
         self._store.release_rounds(round_index)
+        self._kept = {one for one in self._kept if one[1] >= round_index}
 
     def _check_now(self, blob: BlobHash, expected: Expectation, may_be_empty: bool) -> list[Reason]:
         data = self._store.read(blob)
@@ -111,12 +142,3 @@ class BlobDesk:
 def _carries_anything(data: memoryview) -> bool:
     groups = read_update(read_layout(data)).coefficients.groups
     return any(group.counts.any() for group in groups)
-
-
-def _codec_of(config: RunConfig) -> CodecParameters:
-    settings = config.optimizer.distro
-    payload = Payload.SIGNS if settings.quantize_1bit else Payload.VALUES
-    top_k = settings.top_k
-    if config.optimizer.kind == "sparse_loco":
-        payload, top_k = Payload.SCALED_SIGNS, config.optimizer.sparse_loco.top_k
-    return CodecParameters(transform_of(config).value, payload.value, chunk_size_of(config), top_k)

@@ -21,6 +21,7 @@ from psyche_p2p.wire import Join
 from psyche_p2p.wire.records import MemberStatus
 
 _CALM_S = 10.0
+_PATIENT_LOOKS = 5
 _HURRY_S = 1.0  # while someone who is trusted has not been found
 # A dropped member still follows the run; an ejected one is no longer answered.
 _TRUSTED = frozenset(MemberStatus) - {MemberStatus.EJECTED}
@@ -48,6 +49,7 @@ class Directory:
         self._wanted: dict[PeerId, bytes] = {}
         self._trusted: frozenset[tuple[PeerId, bytes]] = frozenset()
         self._is_stale = asyncio.Event()
+        self._has_news = asyncio.Event()
 
     def follow(self, state: State) -> None:
         """Trust who is in the run now."""
@@ -73,6 +75,13 @@ class Directory:
             if peer != self._me and self._found[peer].record.joiner_addresses
         }
 
+    async def find_doors(self, count: int) -> list[Contact]:
+        """Those who answer newcomers, once there are so many."""
+        while len(self.open_doors()) < count:
+            self._has_news.clear()
+            await self._has_news.wait()
+        return list(self.open_doors().values())
+
     def is_missing_anyone(self) -> bool:
         """Whether someone in the run has not been found yet."""
         return any(peer not in self._pinned for peer in self._wanted if peer != self._me)
@@ -80,16 +89,28 @@ class Directory:
     async def run(self) -> None:
         """Look again and again, sooner while someone is missing, until cancelled."""
         while True:
-            try:
-                await self.look()
-            except PsycheError as error:
-                _log.debug("the directory will look again", cause=str(error))
+            await self._try_to_look()
             pause_s = _HURRY_S if self.is_missing_anyone() or not self._found else _CALM_S
             self._is_stale.clear()
             try:
                 await asyncio.wait_for(self._is_stale.wait(), pause_s)
             except asyncio.TimeoutError:
                 continue
+
+    async def look_patiently(self) -> None:
+        """Read the DHT until it answers, for a few seconds at most."""
+        for _ in range(_PATIENT_LOOKS):
+            if await self._try_to_look():
+                return
+            await asyncio.sleep(_HURRY_S)
+
+    async def _try_to_look(self) -> bool:
+        try:
+            await self.look()
+        except PsycheError as error:
+            _log.debug("the directory will look again", cause=str(error))
+            return False
+        return True
 
     async def look(self) -> None:
         """Read the DHT once."""
@@ -110,6 +131,7 @@ class Directory:
             _log.warning("a peer's record is not its own", peer=short_id(peer), cause=str(error))
             return
         self._found[peer], self._pinned[peer] = found, pinned
+        self._has_news.set()
 
     async def _apply_trust(self) -> None:
         trusted = frozenset(

@@ -60,6 +60,8 @@ class PeerOptions:
     store_bytes: int = 16 << 30
     relay: bool = False
     """Carry others' traffic as well."""
+    trainer_command: tuple[str, ...] = ()
+    """What trains instead of our trainer: for tests and benchmarks."""
 
     @property
     def is_witness(self) -> bool:

@@ -16,13 +16,14 @@ from psyche_p2p.consensus import (
     SignatureChecker,
     Timeouts,
 )
-from psyche_p2p.coordinator import State
+from psyche_p2p.coordinator import State, require_welcome
 from psyche_p2p.coordinator.heard import Heard
 from psyche_p2p.errors import PsycheError
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import BlockHash, Height, PeerId, Tier, View, short_id
 from psyche_p2p.log import get_logger
 from psyche_p2p.net.anti_entropy import AntiEntropy
+from psyche_p2p.net.bulk_client import BulkClient, Contact
 from psyche_p2p.net.reconciler import Reconciler
 from psyche_p2p.net.statements import Frontier, StatementPool
 from psyche_p2p.node.blob_desk import BlobDesk
@@ -37,6 +38,7 @@ from psyche_p2p.node.supervision import TaskTree
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.node.voting import Voting, WatchedRun
+from psyche_p2p.node.waiting import what_is_missing
 from psyche_p2p.node.wal import FileWal
 from psyche_p2p.node.witnessing import NoParameters
 from psyche_p2p.observe import events
@@ -44,6 +46,7 @@ from psyche_p2p.wire import DecidedBlock, Envelope, Join, Phase, Proposal, Vote
 from psyche_p2p.wire.messages import Withdraw
 
 _BLOCKS_AT_ONCE = 64
+_WATCH_S = 3.0
 _LEAVE_S = 2.0
 _log = get_logger(__name__)
 NO_FRONTIER = Frontier(Height(0), BlockHash(bytes(32)), View(0), ())
@@ -70,7 +73,6 @@ class Circumstances:
     make_join: Callable[[State], Join]
     emit: Callable[[events.Event], None]
     told: Told
-    checkpoint_folder: str
 
 
 class Participation:
@@ -123,6 +125,7 @@ class Participation:
             around.timers,
             around.make_join,
             around.emit,
+            around.config.distillation,
         )
 
     @property
@@ -165,6 +168,7 @@ class Participation:
             self._voting.on_heard,
         )
         tree.start("anti-entropy", reconciler.run())
+        tree.start("log-watch", self._watch_log())
         self._voting.start()
         self._on_head()
 
@@ -198,10 +202,11 @@ class Participation:
 
     # What a decided block changes
 
-    def _on_step(self, before: State, after: State, _decided: DecidedBlock) -> None:
+    def _on_step(self, before: State, after: State, decided: DecidedBlock) -> None:
         around = self._around
         around.settled.on_state(after)
-        report_step(before, after, around.emit)
+        report_step(before, after, decided.block, around.emit)
+        require_welcome(after, self._me)
         around.directory.follow(after)
         if after.closed_count > before.closed_count:
             self._parameters.catch_up()
@@ -215,7 +220,7 @@ class Participation:
         if before.phase is Phase.COOLDOWN:
             tiers = frozenset(Tier(one.join.tier) for one in after.applicants)
             self._parameters.store_for(tiers)
-            self._parameters.evaluate_and_save(self._around.checkpoint_folder)
+            self._parameters.evaluate_and_save()
         elif after.phase is Phase.WARMUP:
             self._parameters.store_for(frozenset(Tier(one.join.tier) for one in after.entrants))
         if after.phase is Phase.FINISHED:
@@ -246,25 +251,52 @@ class Participation:
             if not self._voting.on_decided(decided):
                 _log.debug("a block that is of no use", peer=short_id(peer))
 
+    async def _watch_log(self) -> None:
+        """Now and then ask somebody who answers anyone whether there is more of the log.
+
+        Members tell each other. Whoever was away for long is no member any more, and those it
+        knows from its old log may be gone.
+        """
+        told = None
+        while True:
+            height = self.state.height
+            await asyncio.sleep(_WATCH_S)
+            missing = what_is_missing(self.state) if self.state.height == height else None
+            if missing != told and missing is not None:
+                _log.info("the run waits", cause=missing)
+            told = missing
+            doors = sorted(self._around.directory.open_doors())
+            if doors and self.state.height == height:
+                self._pull_from(random.SystemRandom().choice(doors))
+
     def _pull_from(self, peer: PeerId) -> None:
-        """A peer is ahead: ask it for the blocks between, once at a time."""
+        """A peer may be ahead: ask it for the blocks we lack, once at a time."""
         if self._tree is not None and peer not in self._pulling:
             self._pulling.add(peer)
             self._tree.start(f"pull-from-{short_id(peer)}", self._pull(peer))
 
     async def _pull(self, peer: PeerId) -> None:
-        around = self._around
-        client, contact = around.bulk.client, around.directory.members().get(peer)
-        if contact is None:
-            client, contact = around.bulk.joiner_client, around.directory.open_doors().get(peer)
+        bulk, directory = self._around.bulk, self._around.directory
+        ways = (
+            (bulk.client, directory.members().get(peer)),
+            (bulk.joiner_client, directory.open_doors().get(peer)),  # to it we may be a stranger
+        )
         try:
-            while contact is not None:
-                first = Height(self.state.height + 1)
-                blocks = await client.log(contact, first, _BLOCKS_AT_ONCE)
-                self._on_blocks(peer, blocks)
-                if len(blocks) < _BLOCKS_AT_ONCE:
+            for client, contact in ways:
+                if contact is not None and await self._pull_over(client, contact):
                     return
-        except PsycheError as error:
-            _log.debug("blocks cannot be pulled", peer=short_id(peer), cause=str(error))
         finally:
             self._pulling.discard(peer)
+
+    async def _pull_over(self, client: BulkClient, contact: Contact) -> bool:
+        """All blocks that a peer has and we have not; whether it answered."""
+        try:
+            while True:
+                first = Height(self.state.height + 1)
+                blocks = await client.log(contact, first, _BLOCKS_AT_ONCE)
+                self._on_blocks(contact.peer, blocks)
+                if len(blocks) < _BLOCKS_AT_ONCE or self.state.height < first:
+                    return True
+        except PsycheError as error:
+            _log.debug("no blocks", peer=short_id(contact.peer), cause=str(error))
+            return False

@@ -10,8 +10,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
 from psyche_p2p.blobs import BlobStore, read_dense, read_layout, validate_blob
 from psyche_p2p.config import RunConfig
 from psyche_p2p.files import write_atomically
@@ -20,7 +18,7 @@ from psyche_p2p.log import get_logger
 from psyche_p2p.model.param_root import param_root
 from psyche_p2p.net.parameter_offers import ParameterOffers
 from psyche_p2p.train.messages import Snapshotted
-from psyche_p2p.train.parameters import expect_parameters
+from psyche_p2p.train.parameter_format import expect_parameters
 from psyche_p2p.wire.bulk import ParameterOffer
 
 _KEPT = 2
@@ -96,9 +94,7 @@ def find_parameters_fault(
     )
     if reasons:
         return str(reasons[0])
-    arrays = read_dense(read_layout(data))
-    tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-    found = param_root(config.model, tensors, offer.tier)
+    found = param_root(config.model, read_dense(read_layout(data)), offer.tier)
     expected = roots[config.model.max_tier - offer.tier]
     if found != expected:
         return f"param root {found.hex()[:16]}, the log says {expected.hex()[:16]}"

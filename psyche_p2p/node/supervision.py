@@ -9,6 +9,8 @@ from typing import Any
 
 from typing_extensions import Self
 
+_CANCEL_AGAIN_S = 0.2
+
 
 class TaskTree:
     """Tasks that end only when they are done for good; entered, and awaited with `wait`."""
@@ -27,9 +29,10 @@ class TaskTree:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:  # before Python 3.12 `wait_for` may swallow a cancellation
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=_CANCEL_AGAIN_S)
         if self._failed is not None and self._failed.done() and not self._failed.cancelled():
             self._failed.exception()  # seen: whoever waited for it has it
 

@@ -6,17 +6,34 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import Process
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 from typing_extensions import Self
 
-from psyche_p2p.errors import ExitCode, PsycheError, Unavailable
+from psyche_p2p.errors import (
+    ConfigError,
+    DataError,
+    ExitCode,
+    LocalError,
+    ModelError,
+    PsycheError,
+    ResourceError,
+    StorageError,
+    Unavailable,
+)
 from psyche_p2p.train.messages import Command, Event, Failed, Ready, Setup
 from psyche_p2p.train.pipe import MAX_LINE_BYTES, decode_message, encode_message
 
-_GRACE_S = 3.0  # what a trainer may take to notice that its pipe is closed
+TRAINER = (sys.executable, "-m", "psyche_p2p.train")
+"""The trainer's command; two file descriptors are added, where it reads and where it writes."""
+_KINDS: dict[ExitCode, type[LocalError]] = {
+    kind.exit_code: kind
+    for kind in (ConfigError, StorageError, ModelError, DataError, ResourceError)
+}
+_GRACE_S = 1.5  # what a trainer may take to notice that its pipe is closed
 
 
 class TrainerFailed(PsycheError):
@@ -27,6 +44,11 @@ class TrainerFailed(PsycheError):
         self.command = failed.command
         self.trainer_exit_code = ExitCode(failed.exit_code)
 
+    def as_local_error(self) -> LocalError:
+        """The same as this peer's own error, for a trainer that cannot even begin."""
+        kind = _KINDS.get(self.trainer_exit_code, LocalError)
+        return kind(self.cause, self.cure)
+
 
 class TrainerProcess:
     """A running trainer; an async context manager. After its death every call is Unavailable.
@@ -35,8 +57,9 @@ class TrainerProcess:
     another, in the order sent.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, command: Sequence[str] = TRAINER) -> None:
         self._setup = setup
+        self._command = tuple(command)
         self._process: Process | None = None
         self._events: asyncio.StreamReader | None = None
         self._commands: asyncio.StreamWriter | None = None
@@ -51,13 +74,12 @@ class TrainerProcess:
         event_read, event_write = os.pipe()
         try:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "psyche_p2p.train",
+                *self._command,
                 str(command_read),
                 str(event_write),
                 pass_fds=(command_read, event_write),
                 stdin=asyncio.subprocess.DEVNULL,
+                start_new_session=True,  # a signal to the terminal's group is for us to act on
             )
         finally:
             os.close(command_read)

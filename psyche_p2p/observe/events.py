@@ -99,6 +99,21 @@ class Trained(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Attested(Event):
+    """This peer said which contributions to a round it holds and found good.
+
+    One took so long on average to get here and so long to be checked, others' only.
+    """
+
+    NAME: ClassVar[str] = "attested"
+    round: int
+    held: int
+    slots: int
+    fetch_s: float
+    check_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Applied(Event):
     """This peer has applied `param_round` rounds; its roots by tier, the smallest model first.
 
@@ -187,6 +202,24 @@ class Traffic(Event):
     NAME: ClassVar[str] = "traffic"
     sent_bytes: int
     received_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointWritten(Event):
+    """The parameters after so many rounds are in a folder, and the log vouches for them."""
+
+    NAME: ClassVar[str] = "checkpoint_written"
+    param_round: int
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointUploaded(Event):
+    """The checkpoint is on a hub as well; `commit` names it there."""
+
+    NAME: ClassVar[str] = "checkpoint_uploaded"
+    param_round: int
+    commit: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from psyche_p2p.optim.chunks import Block, as_matrix, blocks_of, narrow_to
 from psyche_p2p.optim.dct import add_dct_, inverse_dct
 from psyche_p2p.optim.exact import apply_signs
 from psyche_p2p.optim.gradients import compute_clip_scale
+from psyche_p2p.optim.grids import ModelGrids
 from psyche_p2p.optim.interface import Contribution, Tensors
 from psyche_p2p.optim.kernels import Kernels
 from psyche_p2p.optim.schedule import learning_rate_from_bits
-from psyche_p2p.optim.votes import ModelGrids
 
 
 class Distro:

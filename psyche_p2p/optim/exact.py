@@ -15,10 +15,11 @@ import torch
 
 from psyche_p2p.codec import SCALE_UNIT, Payload
 from psyche_p2p.optim.chunks import as_chunk_view, blocks_of, chunk_view
+from psyche_p2p.optim.grids import ModelGrids
 from psyche_p2p.optim.interface import Contribution, Tensors
 from psyche_p2p.optim.kernels import Kernels
 from psyche_p2p.optim.plain import PlainKernels, float64_vote_bound, sum_votes
-from psyche_p2p.optim.votes import GroupVotes, ModelGrids, collect_votes, require_exact
+from psyche_p2p.optim.votes import GroupVotes, collect_votes, require_exact
 
 _EXACT_INTEGERS = 1 << 53
 

@@ -7,35 +7,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from psyche_p2p.codec import TensorSpec
 from psyche_p2p.config import AdamWConfig, ModelConfig, OptimizerConfig, SparseLocoConfig
 from psyche_p2p.ids import Tier
-from psyche_p2p.model.tiers import UNIVERSAL, matformer_prefix_dim
-from psyche_p2p.model.transformer import parameter_shapes
+from psyche_p2p.model.tiers import UNIVERSAL
 from psyche_p2p.optim.adamw import LoneAdamW
 from psyche_p2p.optim.choose import choose_kernels
 from psyche_p2p.optim.distro import Distro
+from psyche_p2p.optim.grids import ModelGrids, make_grids
 from psyche_p2p.optim.inner import InnerAdamW
 from psyche_p2p.optim.interface import Optimizer
 from psyche_p2p.optim.sparse_loco import SparseLoco
-from psyche_p2p.optim.votes import ModelGrids
-
-
-def tensor_specs(model: ModelConfig) -> tuple[TensorSpec, ...]:
-    """The tensors of a model at tier 0, and along which axis tiers shorten them."""
-    return tuple(
-        TensorSpec(name, shape, matformer_prefix_dim(name))
-        for name, shape in parameter_shapes(model).items()
-    )
-
-
-def make_grids(model: ModelConfig, optimizer: OptimizerConfig, held_tier: Tier) -> ModelGrids:
-    """The chunk grids of a run, seen from a peer that holds this tier."""
-    sparse_loco = optimizer.kind == "sparse_loco"
-    chunk_size = (optimizer.sparse_loco if sparse_loco else optimizer.distro).chunk_size
-    return ModelGrids(
-        tensor_specs(model), chunk_size=chunk_size, max_tier=model.max_tier, tier=held_tier
-    )
 
 
 def make_optimizer(

@@ -26,10 +26,10 @@ from psyche_p2p.config import SparseLocoConfig
 from psyche_p2p.ids import Tier
 from psyche_p2p.optim.chunks import matrix_index, narrow_to
 from psyche_p2p.optim.exact import apply_scaled_signs
+from psyche_p2p.optim.grids import ModelGrids
 from psyche_p2p.optim.inner import InnerAdamW
 from psyche_p2p.optim.interface import Contribution, Tensors
 from psyche_p2p.optim.kernels import Kernels, Taken
-from psyche_p2p.optim.votes import ModelGrids
 
 
 class SparseLoco:

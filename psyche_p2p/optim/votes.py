@@ -14,13 +14,10 @@ from psyche_p2p.codec import (
     Coefficients,
     GroupCoefficients,
     Payload,
-    TensorSpec,
-    build_grid,
-    map_chunks,
     scale_integers,
 )
 from psyche_p2p.errors import ConfigError, ModelError
-from psyche_p2p.ids import Tier
+from psyche_p2p.optim.grids import ModelGrids
 from psyche_p2p.optim.interface import Contribution
 
 
@@ -56,38 +53,6 @@ class GroupVotes:
             running = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.abs(peer.weights))])
             totals += (running[peer.ends] - running[peer.starts]).astype(np.int64)
         return int(totals.max(initial=0))
-
-
-class ModelGrids:
-    """The chunk grids of one model at every tier, and the way from each to this peer's own."""
-
-    def __init__(
-        self, specs: Sequence[TensorSpec], *, chunk_size: int, max_tier: int, tier: Tier
-    ) -> None:
-        self._specs = tuple(specs)
-        self._chunk_size = chunk_size
-        self._max_tier = max_tier
-        self.tier = tier
-        self._grids: dict[Tier, ChunkGrid] = {}
-        self._sources: dict[Tier, tuple[NDArray[np.int64], ...]] = {}
-
-    @property
-    def own(self) -> ChunkGrid:
-        return self.at(self.tier)
-
-    def at(self, tier: Tier) -> ChunkGrid:
-        """The grid of a tier."""
-        if tier not in self._grids:
-            self._grids[tier] = build_grid(
-                self._specs, chunk_size=self._chunk_size, max_tier=self._max_tier, tier=tier
-            )
-        return self._grids[tier]
-
-    def chunk_sources(self, tier: Tier) -> tuple[NDArray[np.int64], ...]:
-        """For every group, where each of this peer's chunks is in the tier's, or -1."""
-        if tier not in self._sources:
-            self._sources[tier] = map_chunks(self.own, self.at(tier))
-        return self._sources[tier]
 
 
 def collect_votes(

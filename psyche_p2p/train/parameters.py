@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 
 from psyche_p2p.blobs import (
-    Expectation,
     Origin,
     SealedBlob,
     read_dense,
@@ -15,16 +14,12 @@ from psyche_p2p.blobs import (
     seal_dense,
     validate_blob,
 )
-from psyche_p2p.config import RunConfig, run_id
 from psyche_p2p.errors import ModelError
-from psyche_p2p.ids import BlobHash, EpochIndex, RoundIndex, Tier, short_id
-from psyche_p2p.model.schema import model_schema, schema_hash
+from psyche_p2p.ids import BlobHash, RoundIndex, Tier, short_id
 from psyche_p2p.model.tiers import slice_state, tier_width
-from psyche_p2p.model.transformer import parameter_shapes
+from psyche_p2p.train.parameter_format import ANY_EPOCH, expect_parameters
 from psyche_p2p.train.workshop import Workshop
-from psyche_p2p.wire import BlobKind, TensorEntry
-
-_ANY_EPOCH = EpochIndex(0)  # they belong to a number of rounds, whichever epoch that fell into
+from psyche_p2p.wire import BlobKind
 
 
 def seal_parameters(shop: Workshop, param_round: RoundIndex, tier: Tier) -> SealedBlob:
@@ -33,7 +28,7 @@ def seal_parameters(shop: Workshop, param_round: RoundIndex, tier: Tier) -> Seal
         raise ModelError(f"a trainer at tier {shop.tier} has no parameters of tier {tier}")
     masters = {name: master.detach().cpu() for name, master in shop.optimizer.masters.items()}
     cut = slice_state(masters, tier_width(shop.config.model, tier)) if tier > shop.tier else masters
-    origin = Origin(shop.run_id, _ANY_EPOCH, param_round, tier, shop.schema_hash)
+    origin = Origin(shop.run_id, ANY_EPOCH, param_round, tier, shop.schema_hash)
     arrays: dict[str, NDArray[np.generic]] = {name: one.numpy() for name, one in cut.items()}
     return seal_dense(BlobKind.PARAMETERS, origin, arrays)
 
@@ -57,26 +52,3 @@ def take_parameters(shop: Workshop, blob: BlobHash) -> int:
         parameter.copy_(masters[name])
     shop.tree.update(masters)
     return view.header.round
-
-
-def expect_parameters(
-    config: RunConfig, tier: Tier, param_round: RoundIndex | None, size_bytes: int
-) -> Expectation:
-    """What a blob of the run's parameters at a tier must be, of a round or of any."""
-    shapes = parameter_shapes(config.model, tier)
-    return Expectation(
-        max_bytes=size_bytes,
-        kind=BlobKind.PARAMETERS,
-        run_id=run_id(config),
-        epoch=_ANY_EPOCH,
-        round=param_round,
-        batch=None,
-        producer=None,
-        tier=tier,
-        schema_hash=schema_hash(model_schema(config.model)),
-        codec=None,
-        tensors=tuple(TensorEntry(name, shapes[name], "float32", 0, 0) for name in sorted(shapes)),
-        tokens=None,
-        payload_hash=None,
-        vocab_size=None,
-    )

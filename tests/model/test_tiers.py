@@ -12,6 +12,7 @@ from psyche_p2p.ids import Tier
 from psyche_p2p.model.feed_forward import PrefixView
 from psyche_p2p.model.gradients import accumulate_gradients
 from psyche_p2p.model.initial import initial_model
+from psyche_p2p.model.shapes import parameter_shapes
 from psyche_p2p.model.tiers import (
     UnsupportedParameter,
     align_matformer_prefix_grad,
@@ -19,7 +20,7 @@ from psyche_p2p.model.tiers import (
     slice_state,
     tier_width,
 )
-from psyche_p2p.model.transformer import Transformer, model_from_state, parameter_shapes
+from psyche_p2p.model.transformer import Transformer, model_from_state
 from tests.model.configs import tiny_config
 from tests.model.test_transformer import gradients, random_tokens, shaken_model
 

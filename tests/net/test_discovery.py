@@ -20,7 +20,7 @@ from psyche_p2p.net.records import run_key, subkey_of
 from psyche_p2p.wire import PeerRecord, Role
 from tests.net.real import LOOPBACK, daemon_of, identity_of, kill, kill_for_good, run, until
 
-pytestmark = pytest.mark.slow  # hivemind imports torch, which takes seconds
+pytestmark = pytest.mark.slow  # a daemon a peer
 RUN, OTHER_RUN = RunId(b"r" * 32), RunId(b"o" * 32)
 LIFE_S = 30.0
 

@@ -47,6 +47,22 @@ def test_what_a_timer_reports_ends_the_tree_too() -> None:
         asyncio.run(scenario())
 
 
+def test_a_task_that_loses_its_cancellation_is_cancelled_again() -> None:
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:  # what `wait_for` does when both happen at once
+            await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        async with TaskTree() as tree:
+            task = tree.start("stubborn", stubborn())
+            await asyncio.sleep(0)
+        assert task.cancelled()
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
 def test_the_event_ends_the_wait_and_tasks_may_end_by_themselves() -> None:
     ended: list[str] = []
 

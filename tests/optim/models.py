@@ -12,8 +12,8 @@ from psyche_p2p.codec import TensorSpec
 from psyche_p2p.hashing import hash_parts
 from psyche_p2p.ids import Tier
 from psyche_p2p.optim.chunks import narrow_to
+from psyche_p2p.optim.grids import ModelGrids
 from psyche_p2p.optim.interface import Contribution, Tensors
-from psyche_p2p.optim.votes import ModelGrids
 from tests.codec.builders import make_coefficients
 
 SPECS = (

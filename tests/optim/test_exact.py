@@ -14,9 +14,9 @@ from psyche_p2p.ids import Tier
 from psyche_p2p.optim import exact
 from psyche_p2p.optim.exact import apply_scaled_signs, apply_signs
 from psyche_p2p.optim.fast import FastKernels
+from psyche_p2p.optim.grids import ModelGrids
 from psyche_p2p.optim.interface import Contribution, Tensors
 from psyche_p2p.optim.plain import float64_vote_bound
-from psyche_p2p.optim.votes import ModelGrids
 from tests.codec.builders import make_coefficients
 from tests.optim.models import hash_parameters, make_contributions, make_grids, make_parameters
 

@@ -16,10 +16,11 @@ from psyche_p2p.ids import Tier
 from psyche_p2p.optim.choose import _load_fast, choose_kernels
 from psyche_p2p.optim.chunks import blocks_of, read_chunks
 from psyche_p2p.optim.fast import FastKernels, int32_vote_bound
+from psyche_p2p.optim.grids import ModelGrids
 from psyche_p2p.optim.interface import Contribution, Tensors
 from psyche_p2p.optim.kernels import Taken
 from psyche_p2p.optim.plain import PlainKernels
-from psyche_p2p.optim.votes import GroupVotes, ModelGrids, PeerVotes, collect_votes
+from psyche_p2p.optim.votes import GroupVotes, PeerVotes, collect_votes
 from tests.codec.builders import make_coefficients
 
 FAST, PLAIN = FastKernels(), PlainKernels()

@@ -20,8 +20,9 @@ from psyche_p2p.optim.chunks import as_matrix, blocks_of, read_chunks
 from psyche_p2p.optim.dct import dct_matrix, inverse_dct
 from psyche_p2p.optim.distro import Distro
 from psyche_p2p.optim.exact import apply_scaled_signs
+from psyche_p2p.optim.grids import make_grids
 from psyche_p2p.optim.interface import Optimizer, Tensors
-from psyche_p2p.optim.make import make_grids, make_optimizer
+from psyche_p2p.optim.make import make_optimizer
 from psyche_p2p.optim.schedule import learning_rate_to_bits
 from psyche_p2p.optim.sparse_loco import SparseLoco
 

@@ -33,8 +33,9 @@ from psyche_p2p.config import RunConfig, load_run_config
 from psyche_p2p.ids import Tier
 from psyche_p2p.model.initial import initial_state
 from psyche_p2p.optim.distro import Distro
+from psyche_p2p.optim.grids import make_grids
 from psyche_p2p.optim.interface import Contribution
-from psyche_p2p.optim.make import make_grids, make_optimizer
+from psyche_p2p.optim.make import make_optimizer
 from psyche_p2p.optim.schedule import learning_rate_to_bits
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -41,6 +41,12 @@ class Peer:
         self._tail = EventTail(self.events_path)
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Of its newest process."""
+        assert self._process is not None, "never started"
+        return self._process.pid
+
     def start(self, command: Sequence[str]) -> None:
         """Start the process; its output is added to the log."""
         program = shutil.which(command[0])

@@ -1,0 +1,1 @@
+"""Whole networks whose trainers only sleep: what a round costs beside training."""
