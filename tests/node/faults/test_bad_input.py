@@ -36,9 +36,9 @@ ON_TOKENS = (
 )
 # after one short epoch it rests, and leaves the processors to the newcomers
 RESTING = (
-    "rounds.epoch_s=6",
-    "rounds.warmup_s=5",
-    "rounds.max_round_train_s=5",
+    "rounds.epoch_s=30",
+    "rounds.warmup_s=25",
+    "rounds.max_round_train_s=25",
     "rounds.cooldown_s=900",
 )
 
