@@ -52,6 +52,14 @@ _seconds = click.FloatRange(0, min_open=True)
 @click.option("--witnesses", type=click.IntRange(0, 64), default=0, help="Peers that only verify.")
 @click.option("--authority", is_flag=True, help="The first peer alone decides (centralized mode).")
 @click.option("--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Of the run.")
+@click.option(
+    "--synergy-phase-a-rounds",
+    type=click.IntRange(1),
+    help="Rounds with the suffix gate closed and no distillation; with the next.",
+)
+@click.option(
+    "--synergy-ramp-rounds", type=click.IntRange(1), help="Rounds over which both then grow."
+)
 @click.option("--data-dir", type=_path, help="Where a run on token files finds them.")
 @click.option(
     "--exit-after-steps",
@@ -78,6 +86,8 @@ def localnet(
     tiers: str,
     authority: bool,
     changes: tuple[str, ...],
+    synergy_phase_a_rounds: int | None,
+    synergy_ramp_rounds: int | None,
     exit_after_steps: int | None,
     profile: str | None,
     headless: bool,
@@ -108,6 +118,7 @@ def localnet(
         raise StorageError(f"--json {json_path}: there is no such folder", "create it first")
     base = load_run_config(path)
     plan = _make_plan(tiers, program, options)
+    changes += _synergy(phase_a_rounds=synergy_phase_a_rounds, ramp_rounds=synergy_ramp_rounds)
     require_tiers(plan.tiers, base)
     if exit_after_steps is None and plan.exit_after_s is None:
         exit_after_steps = DEFAULT_ROUNDS
@@ -163,6 +174,12 @@ def _work_folder(wanted: Path | None) -> Iterator[_Work]:
             click.echo(f"logs            {work.path}")
         else:
             shutil.rmtree(work.path, ignore_errors=True)
+
+
+def _synergy(**rounds: int | None) -> tuple[str, ...]:
+    """The coupled schedule as changes of the run."""
+    given = {key: value for key, value in rounds.items() if value is not None}
+    return tuple(f"distillation.synergy.{key}={value}" for key, value in given.items())
 
 
 def _make_display(headless: bool, rounds: int) -> Display:

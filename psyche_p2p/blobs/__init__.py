@@ -12,9 +12,14 @@ from psyche_p2p.blobs.manifest import (
     decode_manifest,
 )
 from psyche_p2p.blobs.partial import PartialBlob
+from psyche_p2p.blobs.run_targets import expect_run_targets, seal_run_targets
 from psyche_p2p.blobs.scrub import DamagedBlob, ScrubReport, check_blob, scrub_store
 from psyche_p2p.blobs.store import BlobStore
-from psyche_p2p.blobs.teacher import seal_teacher_targets
+from psyche_p2p.blobs.teacher import (
+    read_teacher_targets,
+    seal_compact_targets,
+    seal_teacher_targets,
+)
 from psyche_p2p.blobs.update import (
     Transform,
     Update,
@@ -42,6 +47,10 @@ __all__ = [
     "seal_dense",
     "read_dense",
     "seal_teacher_targets",
+    "seal_compact_targets",
+    "read_teacher_targets",
+    "seal_run_targets",
+    "expect_run_targets",
     "Expectation",
     "Flaw",
     "Reason",

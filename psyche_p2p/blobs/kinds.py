@@ -69,11 +69,13 @@ def draft_header(
 def check_kind(header: BlobHeader) -> Iterator[str]:
     """What the header of this kind lacks or should not have."""
     comes_from_batch = header.kind in _FROM_A_BATCH
-    is_update = header.kind is BlobKind.UPDATE
+    has_codec = header.codec is not None
+    # targets have one in their compact form only
+    may_have_codec = has_codec and header.kind is BlobKind.TEACHER_TARGETS
     for name, is_there, should_be in (
         ("batch", header.batch is not None, comes_from_batch),
         ("producer", header.producer is not None, comes_from_batch),
-        ("codec", header.codec is not None, is_update),
+        ("codec", has_codec, may_have_codec or header.kind is BlobKind.UPDATE),
     ):
         if is_there != should_be:
             verb = "needs a" if should_be else "may not have a"

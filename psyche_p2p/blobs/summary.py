@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from psyche_p2p.blobs.dense import Tensor, read_dense
 from psyche_p2p.blobs.layout import BlobView
+from psyche_p2p.blobs.teacher import INDICES, read_teacher_targets
 from psyche_p2p.blobs.update import Update
 from psyche_p2p.codec import (
     SCALE_UNIT,
@@ -22,11 +23,13 @@ from psyche_p2p.codec import (
     GroupMember,
     compute_bound_bits,
     encode_coefficients,
+    index_bound_bits,
     scale_integers,
 )
 
 _BITS_PER_BYTE = 8
 _STEP_ELEMENTS = 1 << 20
+_INDEX_SECTIONS = (INDICES, "low", "unary")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,50 @@ class DenseSummary:
     least: float
     greatest: float
     norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class TargetsSummary:
+    """A teacher's targets, in either form."""
+
+    form: str
+    samples: int
+    positions: int
+    top_k: int
+    vocab_size: int | None
+    """What the indices are drawn from; a plain blob does not say."""
+    bytes_per_token: float
+    bits_per_index: float
+    bound_bits_per_index: float | None
+    """What no code can beat for indices spread evenly."""
+    least_mass: float
+    mean_mass: float
+    """The probability that the logits sent claim, over all tokens."""
+    mean_logsumexp: float
+
+
+def summarise_targets(view: BlobView) -> TargetsSummary:
+    """A teacher's targets in numbers."""
+    top, codec = read_teacher_targets(view), view.header.codec
+    samples, positions, top_k = top.indices.shape
+    sizes = {section.name: section.size_bytes for section in view.header.sections}
+    index_bytes = sum(sizes.get(name, 0) for name in _INDEX_SECTIONS)
+    mass = np.exp(top.logits.astype(np.float64) - top.logsumexp[..., None]).sum(axis=2)
+    return TargetsSummary(
+        form="plain" if codec is None else codec.payload,
+        samples=samples,
+        positions=positions,
+        top_k=top_k,
+        vocab_size=None if codec is None else codec.chunk_size,
+        bytes_per_token=sum(sizes.values()) / (samples * positions),
+        bits_per_index=_BITS_PER_BYTE * index_bytes / top.indices.size,
+        bound_bits_per_index=(
+            None if codec is None else index_bound_bits(top_k, codec.chunk_size) / top_k
+        ),
+        least_mass=float(mass.min()),
+        mean_mass=float(mass.mean()),
+        mean_logsumexp=float(top.logsumexp.mean()),
+    )
 
 
 def summarise_update(update: Update) -> list[TensorSummary]:

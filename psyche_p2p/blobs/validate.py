@@ -16,7 +16,7 @@ from psyche_p2p.blobs.errors import BlobError
 from psyche_p2p.blobs.kinds import check_kind
 from psyche_p2p.blobs.layout import BlobView, hash_payload, read_layout
 from psyche_p2p.blobs.manifest import Buffer
-from psyche_p2p.blobs.teacher import check_teacher_targets
+from psyche_p2p.blobs.teacher import check_compact_targets, check_teacher_targets
 from psyche_p2p.blobs.update import read_update
 from psyche_p2p.ids import (
     BatchInterval,
@@ -120,6 +120,10 @@ def _check_content(view: BlobView, expected: Expectation) -> Iterator[str]:
     if view.header.kind is BlobKind.UPDATE:
         read_update(view)
         return
+    batch = view.header.batch
+    if batch is not None and view.header.codec is not None:
+        yield from check_compact_targets(view, batch.size, expected.vocab_size)
+        return
     problems = list(check_dense_layout(view.header))
     yield from problems
     if problems:
@@ -128,7 +132,6 @@ def _check_content(view: BlobView, expected: Expectation) -> Iterator[str]:
     for name, array in tensors.items():
         problems += check_finite(name, array)
     yield from problems
-    batch = view.header.batch
     if batch is not None and view.header.kind is BlobKind.TEACHER_TARGETS and not problems:
         yield from check_teacher_targets(tensors, batch.size, expected.vocab_size)
 

@@ -21,6 +21,7 @@ from psyche_p2p.blobs.errors import BlobError
 from psyche_p2p.blobs.manifest import count_chunks
 from psyche_p2p.blobs.summary import (
     summarise_dense,
+    summarise_targets,
     summarise_update,
     total_bits,
 )
@@ -105,8 +106,11 @@ def _describe_header(header: BlobHeader) -> Report:
 
 
 def _describe_content(view: BlobView) -> Report:
+    if view.header.kind is BlobKind.TEACHER_TARGETS:
+        targets = {"targets": asdict(summarise_targets(view))}
+        return targets if view.header.codec is not None else {**targets, **_describe_dense(view)}
     if view.header.kind is not BlobKind.UPDATE:
-        return {"tensors": [asdict(summary) for summary in summarise_dense(view)]}
+        return _describe_dense(view)
     update = read_update(view)
     summaries = summarise_update(update)
     bits, bound = total_bits(update)
@@ -134,6 +138,10 @@ def _describe_content(view: BlobView) -> Report:
         "norm": sum(summary.norm**2 for summary in summaries) ** 0.5,
     }
     return {"tensors": tensors, "totals": totals}
+
+
+def _describe_dense(view: BlobView) -> Report:
+    return {"tensors": [asdict(summary) for summary in summarise_dense(view)]}
 
 
 def describe_slice(name: str, shape: tuple[int, ...], tier: int) -> str:

@@ -37,6 +37,9 @@ def blob_sheets(report: Report) -> Iterator[Sheet]:
     yield Sheet("header", ("", ""), fields)
     sections = tuple((each["name"], str(each["size_bytes"])) for each in report["sections"])
     yield Sheet("sections", ("section", ">bytes"), sections)
+    if "targets" in report:
+        numbers = tuple((name, _show(value)) for name, value in report["targets"].items())
+        yield Sheet("targets", ("", ""), numbers)
     if "totals" in report:
         rows = tuple(_update_row(tensor) for tensor in report["tensors"])
         total = ("total", "", "", *_counts(report["totals"]))
@@ -110,6 +113,8 @@ def _shape(shape: Any) -> str:
 def _show(value: Any) -> str:
     if value is None:
         return "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items())
     return str(value)

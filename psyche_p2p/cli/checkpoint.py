@@ -18,6 +18,7 @@ from psyche_p2p.model.checkpoint_writer import WriteOptions, write_checkpoint
 from psyche_p2p.model.initial import initial_state
 from psyche_p2p.model.param_root import ParamTree, extend_root
 from psyche_p2p.model.schema import schema_differences, schema_hash
+from psyche_p2p.model.suffix_gate import fold_gate
 from psyche_p2p.model.tensor_file import StoredDtype
 from psyche_p2p.model.tiers import merge_prefix, tier_width
 
@@ -84,6 +85,7 @@ def slice_(tier: int, source: Path, out: Path, replace_old: bool) -> None:
         dtype=whole.dtype,
         replace=replace_old,
         companions=source,
+        suffix_gate=whole.suffix_gate,
         suffix_roots=(*_tree(whole).suffix_roots(Tier(tier)), *known),
     )
     state = whole.read_state(Tier(tier))
@@ -112,7 +114,12 @@ def merge(sliced: Path, universal: Path, out: Path, replace_old: bool) -> None:
             "give the smaller one first",
         )
     state = merge_prefix(whole.read_state(), part.read_state())
-    options = WriteOptions(whole.dtype, replace=replace_old, companions=universal)
+    options = WriteOptions(
+        whole.dtype,
+        replace=replace_old,
+        companions=universal,
+        suffix_gate=whole.suffix_gate,
+    )
     _written(out, write_checkpoint(out, whole.config, state, whole.held_tier, options).param_root)
 
 
@@ -125,10 +132,13 @@ def merge(sliced: Path, universal: Path, out: Path, replace_old: bool) -> None:
 def export(
     tier: int | None, source: Path, out: Path, dtype: StoredDtype, replace_old: bool
 ) -> None:
-    """Write OUT as a plain Llama checkpoint for other tools: no tiers, no psyche.json."""
+    """Write OUT as a plain Llama checkpoint for other tools: no tiers, no psyche.json.
+
+    A suffix gate that was partly open becomes part of the weights.
+    """
     whole = _open(source)
     held = whole.held_tier if tier is None else Tier(tier)
-    state = whole.read_state(held)
+    state = fold_gate(whole.read_state(held), whole.suffix_gate)
     options = WriteOptions(dtype=dtype, replace=replace_old, companions=source, plain=True)
     _written(out, write_checkpoint(out, whole.config, state, held, options).param_root)
 
@@ -201,6 +211,7 @@ def _describe(opened: Checkpoint) -> dict[str, Any]:
         "base_ffn_width": config.intermediate_size,
         "parameters": sum(math.prod(tensor.shape) for tensor in tensors),
         "tensors": len(tensors),
+        "suffix_gate": "open" if opened.suffix_gate is None else str(opened.suffix_gate),
         "dtypes": ", ".join(sorted({tensor.type.name for tensor in tensors})),
         "size_bytes": sum(tensor.end - tensor.start for tensor in tensors),
         "schema_hash": schema_hash(opened.schema).hex(),

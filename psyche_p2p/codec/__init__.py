@@ -1,4 +1,4 @@
-"""The chunk grid, sparse updates, and their bit streams: tensors' shapes to bytes and back."""
+"""The chunk grid, sparse updates, a teacher's logits, and their bit streams: to bytes and back."""
 
 from psyche_p2p.codec.coefficients import (
     Coefficients,
@@ -25,6 +25,14 @@ from psyche_p2p.codec.sections import (
     max_section_bytes,
     section_names,
 )
+from psyche_p2p.codec.top_logits import (
+    MAX_LOGIT_ERROR,
+    TopLogits,
+    decode_top_logits,
+    encode_top_logits,
+    index_bound_bits,
+    max_top_logits_bytes,
+)
 
 __all__ = [
     "MAX_CHUNK_SIZE",
@@ -48,4 +56,10 @@ __all__ = [
     "SCALE_UNIT",
     "quantize_scales",
     "scale_integers",
+    "MAX_LOGIT_ERROR",
+    "TopLogits",
+    "encode_top_logits",
+    "decode_top_logits",
+    "max_top_logits_bytes",
+    "index_bound_bits",
 ]

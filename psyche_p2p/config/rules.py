@@ -195,6 +195,20 @@ def _distillation(config: RunConfig) -> Iterator[Problem]:
         yield Problem(
             "distillation.beta_max", distillation.beta_max, "must be at most 1 for combine = mix"
         )
+    gate = distillation.suffix_gate
+    if gate.enabled and gate.prefix_tier > model.max_tier > 0:
+        yield Problem(
+            "distillation.suffix_gate.prefix_tier",
+            gate.prefix_tier,
+            f"must be at most model.max_tier ({model.max_tier})",
+        )
+    if gate.learnable:
+        yield Problem(
+            "distillation.suffix_gate.learnable",
+            True,
+            "must be false: a trained scalar would be a parameter outside the model's schema and "
+            "param root, and the suffix's down_proj can learn the same scale",
+        )
     for key, enabled in (
         ("enabled", distillation.enabled),
         ("suffix_gate.enabled", distillation.suffix_gate.enabled),

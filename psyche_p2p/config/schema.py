@@ -283,8 +283,10 @@ class SuffixGateConfig(Section):
     """Rounds from closed to open."""
     shape: Literal["linear", "cosine"] = "linear"
     """The shape of the ramp."""
+    prefix_tier: Annotated[int, Field(ge=1, le=MAX_TIER)] = 1
+    """What is always open: the FFN units of this tier."""
     learnable: bool = False
-    """Also train a scalar per layer that multiplies the ramp."""
+    """A trained scalar per layer that multiplies the ramp. Refused: see docs/design.md."""
 
 
 class SynergyConfig(Section):
@@ -309,7 +311,11 @@ class DistillationConfig(Section):
     """Rounds over which its weight grows."""
     top_k: Annotated[int, Field(ge=1, le=4096)] = 64
     """Teacher logits sent per token; the rest is one tail bucket."""
-    temperature: PositiveFloat = 1.0
+    logits_to_keep: Count = 0
+    """Targets only for so many positions at the end of each sample; 0 for all."""
+    targets_form: Literal["compact", "plain"] = "compact"
+    """How targets are written: `compact` takes 150 bytes a token where `plain` takes 260."""
+    temperature: Annotated[float, Field(ge=0.1, le=100, allow_inf_nan=False)] = 1.0
     """Softens teacher and student alike."""
     combine: Literal["add", "mix"] = "add"
     """`add`: CE + beta KD; `mix`: (1 - beta) CE + beta KD."""
@@ -323,6 +329,10 @@ class DistillationConfig(Section):
     """The ramp of tier 0's FFN suffix."""
     synergy: SynergyConfig = SynergyConfig()
     """The coupled schedule; overrides the start and warm-up keys of both."""
+
+    def kept_positions(self, positions: int) -> int:
+        """Of a sample's positions, how many have targets: the last ones."""
+        return min(self.logits_to_keep, positions) if self.logits_to_keep else positions
 
 
 class VerificationConfig(Section):

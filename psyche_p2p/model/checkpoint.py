@@ -26,6 +26,7 @@ from psyche_p2p.model.hf_config import CONFIG_FILE, StoredConfig, read_config
 from psyche_p2p.model.schema import Schema, model_schema
 from psyche_p2p.model.shapes import parameter_shapes
 from psyche_p2p.model.shards import find_tensors
+from psyche_p2p.model.suffix_gate import SuffixGate
 from psyche_p2p.model.tensor_file import StoredDtype, StoredTensor, read_tensor
 from psyche_p2p.model.tiers import UNIVERSAL, matformer_prefix_dim, tier_width
 
@@ -43,6 +44,7 @@ class Checkpoint:
     held_tier: Tier
     tensors: dict[str, StoredTensor]
     manifest: CheckpointManifest | None
+    suffix_gate: SuffixGate | None = None
 
     @property
     def is_sliced(self) -> bool:
@@ -112,7 +114,7 @@ def open_checkpoint(
     elif verify_hashes:
         needed = {tensor.path.name for tensor in tensors.values()} | {CONFIG_FILE}
         verify_files(folder, manifest, needed)
-    return Checkpoint(folder, config, held_tier, tensors, manifest)
+    return Checkpoint(folder, config, held_tier, tensors, manifest, stored.suffix_gate)
 
 
 def _infer_tier(

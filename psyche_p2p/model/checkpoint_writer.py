@@ -28,6 +28,7 @@ from psyche_p2p.model.hf_config import CONFIG_FILE, to_hugging_face, without_own
 from psyche_p2p.model.param_root import ParamTree
 from psyche_p2p.model.schema import model_schema, schema_hash
 from psyche_p2p.model.shards import INDEX_FILE, shard_name
+from psyche_p2p.model.suffix_gate import SuffixGate
 from psyche_p2p.model.tensor_file import STORED_TYPES, StoredDtype
 from psyche_p2p.model.tiers import UNIVERSAL
 from psyche_p2p.model.transformer import empty_model, require_state
@@ -52,7 +53,8 @@ class WriteOptions:
     """How a checkpoint is written.
 
     `companions` is a checkpoint whose tokenizer is taken along. `plain` leaves out everything of
-    our own: what remains is a model that knows of no tiers.
+    our own: what remains is a model that knows of no tiers. `suffix_gate` is that of the round the
+    parameters belong to.
     """
 
     dtype: StoredDtype = "float32"
@@ -61,6 +63,7 @@ class WriteOptions:
     companions: Path | None = None
     suffix_roots: tuple[bytes, ...] = ()
     plain: bool = False
+    suffix_gate: SuffixGate | None = None
 
 
 _DEFAULTS = WriteOptions()
@@ -82,7 +85,7 @@ def write_checkpoint(
         for name, tensor in sorted(state.items())
     }
     with new_folder(folder, replace=options.replace) as partial:
-        values = to_hugging_face(config, held_tier, options.dtype)
+        values = to_hugging_face(config, held_tier, options.dtype, options.suffix_gate)
         _write_json(partial / CONFIG_FILE, without_own_keys(values) if options.plain else values)
         _write_shards(partial, stored, options.max_shard_bytes)
         _copy_companions(partial, options.companions)

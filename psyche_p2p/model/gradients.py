@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -38,6 +39,14 @@ def best_precision(model: Transformer) -> Precision:
     return Precision.BFLOAT16 if count >= _BF16_PAYS_FROM_PARAMETERS else Precision.FLOAT32
 
 
+class BatchLoss(Protocol):
+    """The mean loss of some samples, which are `samples` of the batch."""
+
+    def __call__(
+        self, model: Transformer, tokens_bt: Tensor, view: FfnView | None, samples: slice
+    ) -> Tensor: ...
+
+
 def compute_loss(model: Transformer, tokens_bt: Tensor, view: FfnView | None = None) -> Tensor:
     """Mean cross-entropy of predicting each token of a sample from those before it."""
     hidden_btd = model.hidden(tokens_bt[:, :-1], view)
@@ -52,13 +61,26 @@ def accumulate_gradients(
     *,
     micro_batch: int | None = None,
     precision: Precision = Precision.FLOAT32,
+    batch_loss: BatchLoss | None = None,
 ) -> float:
-    """Add the batch's mean gradient to every `parameter.grad`; returns the batch's mean loss."""
-    samples = len(tokens_bt)
+    """Add the batch's mean gradient to every `parameter.grad`; returns the batch's mean loss.
+
+    The loss is cross-entropy unless `batch_loss` is given.
+    """
+    count, compute = len(tokens_bt), batch_loss or _cross_entropy
     total = 0.0
-    for part_bt in torch.split(tokens_bt, micro_batch or samples):
+    for begin in range(0, count, micro_batch or count):
+        samples = slice(begin, min(begin + (micro_batch or count), count))
         with precision.autocast(tokens_bt.device):
-            loss = compute_loss(model, part_bt, view) * (len(part_bt) / samples)
+            share = (samples.stop - samples.start) / count
+            loss = compute(model, tokens_bt[samples], view, samples) * share
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
     return total
+
+
+def _cross_entropy(
+    model: Transformer, tokens_bt: Tensor, view: FfnView | None, samples: slice
+) -> Tensor:
+    del samples
+    return compute_loss(model, tokens_bt, view)

@@ -1,26 +1,29 @@
 """`config.json` of a checkpoint: Hugging Face's Llama, plus which tier the tensors are.
 
 Every model of this package is a Llama to `transformers`: squared ReLU is its `relu2`, biases are
-its `attention_bias` and `mlp_bias`. Four keys of our own, which it ignores, say the rest.
+its `attention_bias` and `mlp_bias`. Keys of our own, which it ignores, say the rest.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from psyche_p2p.config import ModelConfig
 from psyche_p2p.config.rules import find_model_contradictions
 from psyche_p2p.errors import ModelError
 from psyche_p2p.ids import MAX_TIER, Tier
 from psyche_p2p.model.json_file import read_json_object
+from psyche_p2p.model.suffix_gate import SuffixGate
 from psyche_p2p.model.tiers import tier_width
 
 CONFIG_FILE = "config.json"
+_GATE = "matformer_suffix_gate"
 _MAX_BYTES = 1 << 20
 _ACTIVATIONS = {"silu": "silu", "relu_squared": "relu2"}
 _CURE = "use a checkpoint of a Llama-like decoder, or mend its config.json"
@@ -34,11 +37,16 @@ class StoredConfig:
     width: int
     claimed_tier: Tier | None
     names_base: bool
+    suffix_gate: SuffixGate | None = None
 
 
-def to_hugging_face(model: ModelConfig, held_tier: Tier, dtype: str) -> dict[str, Any]:
+def to_hugging_face(
+    model: ModelConfig, held_tier: Tier, dtype: str, suffix_gate: SuffixGate | None = None
+) -> dict[str, Any]:
     """The content of config.json for a model that holds a tier."""
+    gate = {} if suffix_gate is None else {_GATE: asdict(suffix_gate)}
     return {
+        **gate,
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "vocab_size": model.vocab_size,
@@ -94,7 +102,7 @@ def parse_config(values: Mapping[str, Any], source: str) -> StoredConfig:
     if problem is not None:
         raise ModelError(f"{source!r}: {problem}", _CURE)
     names_base = values.get("matformer_base_intermediate_size") is not None
-    return StoredConfig(model, width, claimed, names_base)
+    return StoredConfig(model, width, claimed, names_base, _suffix_gate(values, source))
 
 
 def _model_config(values: Mapping[str, Any], base: int, claimed: Tier | None) -> ModelConfig:
@@ -135,6 +143,17 @@ def _require_plain_llama(values: Mapping[str, Any]) -> None:
     head_dim = values.get("head_dim")
     if head_dim is not None and head_dim * heads != hidden:
         raise ValueError(f"head_dim {head_dim} times {heads} heads is not hidden_size {hidden}")
+
+
+def _suffix_gate(values: Mapping[str, Any], source: str) -> SuffixGate | None:
+    gate = values.get(_GATE)
+    if gate is None:
+        return None
+    try:
+        # as JSON, because only there an object may strictly become a dataclass
+        return TypeAdapter(SuffixGate).validate_json(json.dumps(gate), strict=True)
+    except ValueError as error:
+        raise ModelError(f"{source!r}: {_GATE} {_first_line(error)}", _CURE) from error
 
 
 def _base_width(values: Mapping[str, Any], width: int, claimed: Tier | None) -> int:

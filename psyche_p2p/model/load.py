@@ -84,4 +84,6 @@ def validate_no_double_slicing(checkpoint: Checkpoint, tier: Tier, strategy: Loa
 def load_model(plan: LoadPlan, *, keep_suffix: bool = False) -> Transformer:
     """The model of a plan. It holds only the tier it runs, unless the suffix is to be kept."""
     held = plan.checkpoint.held_tier if keep_suffix else plan.tier
-    return model_from_state(plan.checkpoint.config, plan.checkpoint.read_state(held), held)
+    model = model_from_state(plan.checkpoint.config, plan.checkpoint.read_state(held), held)
+    model.suffix_gate = plan.checkpoint.suffix_gate
+    return model

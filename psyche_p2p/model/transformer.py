@@ -21,6 +21,7 @@ from psyche_p2p.errors import ModelError
 from psyche_p2p.ids import Tier
 from psyche_p2p.model.attention import Attention, RotaryTable, rotary_table
 from psyche_p2p.model.feed_forward import FeedForward, FfnView, PrefixView
+from psyche_p2p.model.suffix_gate import GatedView, SuffixGate, gated_view
 from psyche_p2p.model.tiers import UNIVERSAL, tier_width
 
 
@@ -67,7 +68,7 @@ class Transformer(nn.Module):
     """A language model that holds the FFN units of `held_tier` and runs at it or any smaller one.
 
     `config` is always the tier-0 form. `recompute_activations` trades a second forward pass of each
-    block for the memory of its activations.
+    block for the memory of its activations. `suffix_gate` is part of every view made by `view_at`.
     """
 
     def __init__(self, config: ModelConfig, held_tier: Tier = UNIVERSAL) -> None:
@@ -76,6 +77,7 @@ class Transformer(nn.Module):
         self.config = config
         self.held_tier = held_tier
         self.recompute_activations = False
+        self.suffix_gate: SuffixGate | None = None
         self.model = Decoder(config, width)
         self.lm_head = (
             None
@@ -89,14 +91,14 @@ class Transformer(nn.Module):
         layer = self.model.embed_tokens if self.lm_head is None else self.lm_head
         return layer.weight
 
-    def view_at(self, tier: Tier) -> PrefixView:
-        """The view that runs this model at a tier it holds."""
+    def view_at(self, tier: Tier) -> PrefixView | GatedView:
+        """The view that runs this model at a tier it holds, behind its suffix gate if any."""
         if tier < self.held_tier:
             raise ModelError(
                 f"this model holds only tier {self.held_tier} and cannot run at tier {tier}",
                 f"load the universal checkpoint, or run at tier {self.held_tier} or above",
             )
-        return PrefixView(tier_width(self.config, tier))
+        return gated_view(tier_width(self.config, tier), self.suffix_gate)
 
     def forward(self, tokens_bt: Tensor, view: FfnView | None = None) -> Tensor:
         """Logits of every position; without a view, at the tier this model holds."""

@@ -14,7 +14,7 @@ from psyche_p2p.errors import PsycheError, RemoteError, StorageError, Unavailabl
 from psyche_p2p.ids import BlobHash, PeerId, short_id
 from psyche_p2p.log import get_logger
 from psyche_p2p.net.bulk_client import BulkClient, Contact
-from psyche_p2p.net.errors import Misbehaviour
+from psyche_p2p.net.errors import Misbehaviour, NotHeld
 from psyche_p2p.net.sources import SourceBook
 from psyche_p2p.net.swarm_plan import Order, PlanRules, SwarmPlan
 from psyche_p2p.wire.bulk import Holding
@@ -161,10 +161,12 @@ class Download:
             await self._receive(order, contact)
         except (BlobError, Misbehaviour) as error:
             _log.warning("source lied", peer=short_id(peer), cause=str(error))
-            self._book.note_lie(peer, str(error))
+            self._book.note_lie(peer, f"it sent what is {error}")
             self._drop(peer)
         except StorageError as error:
             self._failure = error
+        except NotHeld:
+            self._drop(peer)  # asked again at the next look, and for other blobs at once
         except (RemoteError, Unavailable) as error:
             self._fail(peer, str(error))
         finally:

@@ -5,6 +5,7 @@ Pure; one book serves every download of a peer, so that what one learned spares 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from psyche_p2p.ids import PeerId
@@ -31,6 +32,8 @@ class SourceBook:
 
     records: dict[PeerId, Record] = field(default_factory=dict)
     liars: dict[PeerId, str] = field(default_factory=dict)
+    on_lie: Callable[[PeerId, str], None] = lambda _peer, _problem: None
+    """Called once for everyone who is found to lie."""
 
     def of(self, peer: PeerId) -> Record:
         record = self.records.pop(peer, None) or Record()
@@ -62,6 +65,8 @@ class SourceBook:
 
     def note_lie(self, peer: PeerId, problem: str) -> None:
         """It sent bytes that are not what their hash says: never ask it again."""
+        if peer not in self.liars:
+            self.on_lie(peer, problem)
         self.liars[peer] = problem
         if len(self.liars) > MAX_REMEMBERED:
             del self.liars[next(iter(self.liars))]

@@ -7,6 +7,7 @@ written survives a restart of this peer, and no chunk is kept that is not what t
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from psyche_p2p.ids import BlobHash, short_id
 from psyche_p2p.log import get_logger
 from psyche_p2p.net.bulk_client import BulkClient, Contact
 from psyche_p2p.net.download import Download, FetchProgress, FindSources, OnProgress
-from psyche_p2p.net.errors import Misbehaviour
+from psyche_p2p.net.errors import Misbehaviour, NotHeld
 from psyche_p2p.net.shelf import Shelf
 from psyche_p2p.net.sources import SourceBook
 from psyche_p2p.net.swarm_plan import PlanRules
@@ -28,6 +29,7 @@ from psyche_p2p.wire import ChunkManifest
 _log = get_logger(__name__)
 _WRITERS = 2
 _RETRY_S = 0.25
+_LONGEST_RETRY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Swarm:
         self._limits = limits
         self._rules = rules or PlanRules()
         self._running: dict[BlobHash, asyncio.Task[None]] = {}
+        self._waiting: Counter[BlobHash] = Counter()
+        self._abandoned: set[asyncio.Task[None]] = set()
         self.book = SourceBook()
 
     async def fetch(
@@ -66,7 +70,8 @@ class Swarm:
 
         A StorageError if the disk refuses, a BlobError if no blob of that hash is acceptable;
         Unavailable, with everyone's reason, at the deadline.
-        A caller that is cancelled leaves the download to others that wait for it, and to `close`.
+        A caller that is cancelled leaves the download to others that wait for it; without any it
+        ends, or whoever announces blobs that cannot be had would keep us asking for all of them.
         """
         task = self._running.get(blob_hash)
         if task is None:
@@ -74,12 +79,31 @@ class Swarm:
                 return
             task = asyncio.create_task(self._fetch(blob_hash, find_sources, on_progress))
             self._running[blob_hash] = task
-            task.add_done_callback(lambda _: self._running.pop(blob_hash, None))
-        await asyncio.shield(task)
+            task.add_done_callback(lambda ended: self._forget(blob_hash, ended))
+        self._waiting[blob_hash] += 1
+        try:
+            await asyncio.shield(task)
+        finally:
+            self._waiting[blob_hash] -= 1
+            if not self._waiting[blob_hash]:
+                del self._waiting[blob_hash]
+                self._abandon(blob_hash, task)
+
+    def _abandon(self, blob_hash: BlobHash, task: asyncio.Task[None]) -> None:
+        """Nobody waits any more: stop, and let whoever asks next begin with what has arrived."""
+        if not task.done():
+            self._forget(blob_hash, task)
+            self._abandoned.add(task)
+            task.add_done_callback(self._abandoned.discard)
+            task.cancel()
+
+    def _forget(self, blob_hash: BlobHash, task: asyncio.Task[None]) -> None:
+        if self._running.get(blob_hash) is task:
+            del self._running[blob_hash]
 
     async def close(self) -> None:
         """Stop every download; what has arrived stays."""
-        tasks = list(self._running.values())
+        tasks = [*self._running.values(), *self._abandoned]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -87,6 +111,8 @@ class Swarm:
     async def _fetch(
         self, blob_hash: BlobHash, find_sources: FindSources, on_progress: OnProgress | None
     ) -> None:
+        if self._abandoned:  # one of them may still hold the file
+            await asyncio.wait(set(self._abandoned))
         begun_at = self._clock.monotonic_s()
         deadline = begun_at + self._limits.deadline_s
         manifest, source = await self._find_manifest(blob_hash, find_sources, deadline)
@@ -154,6 +180,7 @@ class Swarm:
     ) -> tuple[ChunkManifest, Contact]:
         """The blob's manifest, from the first source that gives it."""
         asked: dict[str, str] = {}
+        pause_s = _RETRY_S
         while True:
             for contact in await find_sources():
                 now = self._clock.monotonic_s()
@@ -166,7 +193,8 @@ class Swarm:
                 reasons = "; ".join(f"peer {peer}: {why}" for peer, why in asked.items())
                 cause = f"blob {short_id(blob_hash)}: {reasons or 'nobody is known to have it'}"
                 raise Unavailable(cause, "try again")
-            await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_RETRY_S)
 
     async def _ask_manifest(self, contact: Contact, blob_hash: BlobHash) -> ChunkManifest | None:
         try:
@@ -174,6 +202,8 @@ class Swarm:
         except Misbehaviour as error:
             self.book.note_lie(contact.peer, str(error))
             return None
+        except NotHeld:
+            return None  # no fault of its own: for other blobs it is as good as before
         except PsycheError as error:
             self.book.note_failure(contact.peer, str(error), self._clock.monotonic_s())
             return None

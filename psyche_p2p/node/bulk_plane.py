@@ -43,10 +43,15 @@ class Told:
         self.head: LogHead | None = None
         self.log: Log | None = None
         self.height = Height(0)
+        self.manifest = b""
+        """Of our training data, encoded; empty while we have none."""
 
     @property
     def run_id(self) -> RunId:
         return run_id(self._config)
+
+    def data_files(self) -> bytes:
+        return self.manifest
 
     def describe(self, wanted: Tier | None) -> RunDescription:
         if wanted is not None:

@@ -15,7 +15,7 @@ from psyche_p2p.config import RunConfig
 from psyche_p2p.consensus import Broadcast, Founding, Persist, Signer
 from psyche_p2p.coordinator import Signed, genesis_hash, rules_of
 from psyche_p2p.coordinator.logfile import LogHead
-from psyche_p2p.ids import BlockHash, PeerId
+from psyche_p2p.ids import BlockHash, PeerId, short_id
 from psyche_p2p.log import get_logger
 from psyche_p2p.node.beginning import Beginnings
 from psyche_p2p.node.timers import Timers
@@ -70,6 +70,7 @@ class FoundingWork:
         self._founders_seen: frozenset[PeerId] = frozenset()
         self._votes: deque[Envelope] = deque(maxlen=_EARLY_VOTES)
         """Of those, too, whom we do not see ready yet; gossip would not bring them again."""
+        self._signed: dict[PeerId, BlockHash | None] = {}
 
     def on_envelope(self, envelope: Envelope) -> None:
         """Somebody is ready, or has signed a genesis."""
@@ -86,6 +87,7 @@ class FoundingWork:
 
     def _on_vote(self, envelope: Envelope) -> None:
         self._votes.append(envelope)
+        self._signed[envelope.sender] = envelope.message.block_hash
         self._founding.on_message(envelope, self._timers.now_ms)
         self._carry_out()
 
@@ -123,6 +125,13 @@ class FoundingWork:
             ready=len(self._ready),
             needed=self._rules.init_min_members,
         )
+        unlike = [peer for peer, signed in self._signed.items() if signed not in self._documents]
+        if unlike and self._is_time():
+            _log.warning(
+                "others would begin this run with something else than we: compare the output of "
+                "psyche-peer data manifest, and the versions of psyche-p2p and Python",
+                peers=",".join(map(short_id, unlike)),
+            )
 
     def _try_to_found(self) -> LogHead | None:
         if self._rules.authorities:

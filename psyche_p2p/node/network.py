@@ -8,7 +8,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from psyche_p2p.certificate import TlsCertificate
-from psyche_p2p.config import RunConfig, run_id
+from psyche_p2p.config import RunConfig, load_run_config, run_id
+from psyche_p2p.errors import ConfigError
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import RunId, Signature, Tier
 from psyche_p2p.log import get_logger
@@ -19,6 +20,8 @@ from psyche_p2p.net.multiaddr import Multiaddr
 from psyche_p2p.node.bulk_plane import BulkPlane
 from psyche_p2p.node.directory import Directory
 from psyche_p2p.node.entering import fetch_config, find_run
+from psyche_p2p.node.home import Home
+from psyche_p2p.node.namesakes import require_asked_for, require_no_namesake
 from psyche_p2p.node.options import PeerOptions, join_host_port
 from psyche_p2p.observe import events
 from psyche_p2p.wire import PeerRecord
@@ -71,7 +74,26 @@ def listen_at(options: PeerOptions) -> Multiaddr:
 async def find_config(
     network: Network, options: PeerOptions, directory_of: Callable[[RunId], Directory]
 ) -> RunConfig:
-    """The run's configuration, from a peer that is in it."""
+    """The run's configuration: from the operator's file, or from a peer that is in it."""
+    config = await _find_any_config(network, options, directory_of)
+    if config.verification.verification_percent > 0:
+        raise ConfigError(
+            "this run wants batches verified by running them again, which this version cannot do",
+            "set verification.verification_percent = 0, or use a newer version",
+        )
+    return config
+
+
+async def _find_any_config(
+    network: Network, options: PeerOptions, directory_of: Callable[[RunId], Directory]
+) -> RunConfig:
+    if options.run_file is not None:
+        config = load_run_config(options.run_file)
+        require_asked_for(config, options.run)
+        is_chosen = options.run == run_id(config).hex()
+        if options.bootstrap and not is_chosen and not Home(options.home).knows(run_id(config)):
+            await require_no_namesake(network.discovery, directory_of, config)
+        return config
     wanted = await find_run(network.discovery, options.run)
     async with BulkClient(None, Patience()) as client:
         config = await fetch_config(client, directory_of(wanted), wanted)

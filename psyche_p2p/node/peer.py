@@ -6,18 +6,20 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
+from pathlib import Path
 
 from psyche_p2p.blobs import BlobStore
 from psyche_p2p.clock import Clock
-from psyche_p2p.config import RunConfig, canonical_bytes, load_run_config, run_id
+from psyche_p2p.config import RunConfig, run_id
 from psyche_p2p.consensus import IdentitySigner
-from psyche_p2p.coordinator import State
+from psyche_p2p.coordinator import State, require_invited, require_welcome, rules_of
 from psyche_p2p.coordinator.heard import Heard
-from psyche_p2p.ids import BlobHash, PeerId, RunId, Tier
+from psyche_p2p.ids import BlobHash, PeerId, RoundIndex, RunId, Tier
 from psyche_p2p.log import get_logger
 from psyche_p2p.model.schema import model_schema, schema_hash
 from psyche_p2p.net.allocator import keep_freed_memory
-from psyche_p2p.net.gatekeeper import ACCEPTED, Judgement, ignore
+from psyche_p2p.net.gatekeeper import ACCEPTED, Judgement, ignore, reject
 from psyche_p2p.net.gossip import Gossip
 from psyche_p2p.net.parameter_offers import ParameterOffers
 from psyche_p2p.net.statements import StatementPool
@@ -26,9 +28,10 @@ from psyche_p2p.net.traffic import TrafficMeter
 from psyche_p2p.node.beginning import find_beginnings, require_same_beginning
 from psyche_p2p.node.blob_desk import BlobDesk
 from psyche_p2p.node.bulk_plane import BulkPlane, Told
+from psyche_p2p.node.checkpoints import Checkpoints
 from psyche_p2p.node.directory import Directory
 from psyche_p2p.node.donors import PeerDonors
-from psyche_p2p.node.entering import find_beginning
+from psyche_p2p.node.entering import find_beginning, find_data_files
 from psyche_p2p.node.founding_work import FoundingWork
 from psyche_p2p.node.home import Home, RunFolder
 from psyche_p2p.node.log_store import LogStore
@@ -36,18 +39,19 @@ from psyche_p2p.node.network import announce, enter_network, find_config, roles_
 from psyche_p2p.node.options import PeerOptions
 from psyche_p2p.node.parameters import Parameters
 from psyche_p2p.node.participation import NO_FRONTIER, Circumstances, Participation
+from psyche_p2p.node.reach import report_reach
 from psyche_p2p.node.replay import catch_up, replay_own
 from psyche_p2p.node.settled import Settled
 from psyche_p2p.node.snapshots import Snapshots
 from psyche_p2p.node.supervision import TaskTree
 from psyche_p2p.node.timers import Timers
-from psyche_p2p.node.trainer_desk import TrainerDesk
+from psyche_p2p.node.trainer_desk import TrainerDesk, make_setup
 from psyche_p2p.node.trainer_process import TRAINER
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.node.wal import FileWal, open_wal
 from psyche_p2p.node.witnessing import NoParameters
 from psyche_p2p.observe import events
-from psyche_p2p.train.messages import Ready, Setup
+from psyche_p2p.train.messages import Ready
 from psyche_p2p.wire import Capabilities, Envelope, Join
 from psyche_p2p.wire.messages import OwnerOrder
 
@@ -60,7 +64,7 @@ _log = get_logger(__name__)
 
 
 class Peer:
-    """One peer of one run; `run` is its whole life."""
+    """One peer of one run; `run` is its whole life, in a home that the caller has locked."""
 
     def __init__(
         self, options: PeerOptions, clock: Clock, emit: Callable[[events.Event], None]
@@ -82,19 +86,15 @@ class Peer:
         """Take part until the run is finished or `stop` is set; raises what cannot be mended."""
         keep_freed_memory()
         async with AsyncExitStack() as stack:
-            stack.enter_context(self._home.locked())
             self._identity = self._home.identity()
             self._own = self._home.certificate(self._identity, self._clock)
             self._timers = Timers(self._clock)
             stack.callback(self._timers.cancel_all)
-            run_file = self._options.run_file
-            if run_file is not None:
-                await self._begin(stack, load_run_config(run_file))
             self._network = await enter_network(stack, self._options, self._identity, self._emit)
             self._trust = MemberTrust(self._clock)
-            if run_file is None:
-                found = await find_config(self._network, self._options, self._directory_of)
-                await self._begin(stack, found)
+            found = await find_config(self._network, self._options, self._directory_of)
+            require_invited(rules_of(found), self._identity.peer_id)
+            await self._begin(stack, found)
             self._emit(events.RunFound(self._run_id.hex(), self._config.run.name))
             await self._open_run(stack)
             await self._live(stack, stop)
@@ -128,6 +128,7 @@ class Peer:
                 self._meter,
             )
         )
+        self._bulk.swarm.book.on_lie = lambda peer, what: self._emit(events.Accused(peer, what))
         self._directory = self._directory_of(self._run_id)
         self._voice = Voice(
             IdentitySigner(self._identity, self._run_id), self._take_in, self._statements.add
@@ -177,6 +178,8 @@ class Peer:
         tree.start("voice", self._voice.run(gossip))
         tree.start("listening", self._listen(gossip))
         tree.start("traffic", self._report_traffic())
+        port = self._bulk.members.ports[0]
+        tree.start("reach", report_reach(self._directory, self._own, port))
         ended = asyncio.Event()
         tree.start("run", self._take_part(tree, ended))
         tree.start("stop", _forward(stop, ended))
@@ -195,7 +198,8 @@ class Peer:
         log = await self._open_log(wal)
         self._told.head, self._told.log = log.head, log
         if self._ready is not None:
-            require_same_beginning(log.head, self._config, self._ready, self._schema)
+            ask = partial(find_data_files, self._bulk.joiner_client, self._directory, self._run_id)
+            await require_same_beginning(log.head, self._config, self._ready, self._schema, ask)
         state = replay_own(log, self._settled.on_state)
         self._directory.follow(state)
         await self._directory.look_patiently()
@@ -204,9 +208,10 @@ class Peer:
             client = self._bulk.joiner_client
             state = await catch_up(state, log, client, doors, self._settled.on_state)
             self._directory.follow(state)
+        require_welcome(state, self._identity.peer_id)
         is_whole = has_wal or bool(wal.load()) or not self._may_have_voted(state)
         around = self._circumstances(log, wal, has_whole_memory=is_whole)
-        participation = Participation(around, state, self._parameters())
+        participation = Participation(around, state, self._parameters(log))
         self._participation = participation
         self._founding = None
         participation.start(tree)
@@ -263,10 +268,9 @@ class Peer:
             make_join=self._make_join,
             emit=self._emit,
             told=self._told,
-            checkpoint_folder=str(self._folder.checkpoint),
         )
 
-    def _parameters(self) -> Parameters | NoParameters:
+    def _parameters(self, log: LogStore) -> Parameters | NoParameters:
         desk, tier = self._desk, self._options.tier
         if desk is None or tier is None:
             return NoParameters(self._settled, self._blobs)
@@ -281,30 +285,26 @@ class Peer:
             self._emit,
         )
         snapshots = Snapshots(self._folder.snapshots, self._store, tier, self._offers)
+        data_manifest = log.head.genesis.data_manifest
+        checkpoints = Checkpoints(
+            self._folder.checkpoints, self._config, tier, self._settled, data_manifest
+        )
+        checkpoints.open()
+        checkpoints.on_published = self._on_checkpoint
         parameters = Parameters(
-            desk, tier, self._settled, self._blobs, snapshots, donors, self._emit
+            desk, tier, self._settled, self._blobs, snapshots, donors, checkpoints, self._emit
         )
         parameters.wanted_tiers = self._offers.wanted_tiers
         return parameters
+
+    def _on_checkpoint(self, folder: Path, param_round: RoundIndex) -> None:
+        self._emit(events.CheckpointWritten(param_round, str(folder)))
 
     async def _start_trainer(self, stack: AsyncExitStack) -> TrainerDesk | None:
         options = self._options
         if options.tier is None:
             return None
-        _log.info("starting the trainer", tier=options.tier, device=options.device)
-        setup = Setup(
-            config=canonical_bytes(self._config).decode(),
-            store=str(self._folder.store),
-            store_bytes=options.store_bytes,
-            peer=self._identity.peer_id,
-            tier=options.tier,
-            device=options.device,
-            threads=options.threads,
-            micro_batch=options.micro_batch,
-            checkpoint="",
-            data_dir=str(options.data_dir or ""),
-            compile=options.compile,
-        )
+        setup = make_setup(self._config, options, self._folder, self._identity.peer_id)
         desk = TrainerDesk(setup, options.trainer_command or TRAINER)
         return await stack.enter_async_context(desk)
 
@@ -313,12 +313,7 @@ class Peer:
         if self._desk is None:
             return None
         ready = await self._desk.started()
-        _log.info(
-            "trainer ready",
-            device=ready.device,
-            parameters=ready.parameters,
-            seconds=round(ready.seconds, 1),
-        )
+        self._told.manifest = ready.data_files.encode()
         return ready
 
     async def _end(self, stop: asyncio.Event) -> None:
@@ -367,8 +362,11 @@ class Peer:
             self._founding.on_envelope(envelope)
 
     def _judge(self, envelope: Envelope) -> Judgement:
-        """Strangers may only ask to join, and only of a run that we know."""
-        if isinstance(envelope.message, Join | OwnerOrder) or self._is_member(envelope.sender):
+        """Strangers may only ask to join, and only of a run that we know; its owner may order."""
+        if isinstance(envelope.message, OwnerOrder):
+            is_owner = envelope.sender == self._config.run.owner
+            return ACCEPTED if is_owner else reject("an order of somebody else than the owner")
+        if isinstance(envelope.message, Join) or self._is_member(envelope.sender):
             return ACCEPTED
         return ignore("not a member of this run")
 

@@ -8,7 +8,9 @@ from typing import Literal
 from psyche_p2p.coordinator import State
 from psyche_p2p.ids import short_id
 from psyche_p2p.log import get_logger
+from psyche_p2p.node.misconduct import find_misconduct
 from psyche_p2p.observe import events
+from psyche_p2p.wire import Block
 from psyche_p2p.wire.messages import Phase
 from psyche_p2p.wire.records import MemberStatus
 
@@ -21,9 +23,11 @@ _LEAVING: dict[MemberStatus, tuple[_What, str]] = {
 _log = get_logger(__name__)
 
 
-def report_step(before: State, after: State, emit: Callable[[events.Event], None]) -> None:
+def report_step(
+    before: State, after: State, block: Block, emit: Callable[[events.Event], None]
+) -> None:
     """Everything a block changed that people and supervisors care about."""
-    for event in _changes(before, after):
+    for event in (*find_misconduct(before, after, block), *_changes(before, after)):
         emit(event)
         _say(event)
 
@@ -65,6 +69,12 @@ def _membership(before: State, after: State) -> Iterator[events.MemberChanged]:
             yield events.MemberChanged(one.peer, "admitted", f"epoch {after.epoch}")
         elif one.status is not MemberStatus.ACTIVE and was is MemberStatus.ACTIVE:
             yield events.MemberChanged(one.peer, *_LEAVING[one.status])
+    if is_new_epoch:
+        entered = {one.peer for one in after.members}
+        for peer, was in known.items():
+            if was is MemberStatus.ACTIVE and peer not in entered:
+                reason = f"was not ready when epoch {after.epoch} began"
+                yield events.MemberChanged(peer, "dropped", reason)
     waiting = {one.peer for one in (*after.applicants, *after.entrants)}
     for account in after.accounts:
         earlier = before.find_account(account.peer)
@@ -83,6 +93,8 @@ def _say(event: events.Event) -> None:
             _log.debug("root agreed", rounds=event.param_round, root=event.roots[-1][:16])
         case events.MemberChanged():
             _log.info(f"member {event.what}", peer=short_id(event.peer), reason=event.reason)
+        case events.Accused():
+            _log.warning("a peer is at fault", peer=event.peer, reason=event.reason)
         case events.PhaseEntered():
             _log.info("phase", phase=event.phase, epoch=event.epoch, height=event.height)
         case _:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from psyche_p2p.blobs import BlobError
+from psyche_p2p.config import DistillationConfig
 from psyche_p2p.coordinator import (
     Signed,
     State,
@@ -17,10 +19,12 @@ from psyche_p2p.coordinator import (
     warm_statement,
 )
 from psyche_p2p.coordinator.heard import Heard, as_signed
+from psyche_p2p.distill.stats import log_statistics
 from psyche_p2p.errors import StorageError, Unavailable
 from psyche_p2p.ids import BatchInterval, BlobHash, ParamRoot, PeerId, RoundIndex, short_id
 from psyche_p2p.log import get_logger
 from psyche_p2p.node.blob_desk import BlobDesk
+from psyche_p2p.node.teaching import Teacher, Teaching
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.observe import events
@@ -32,9 +36,10 @@ REPEAT_MS = 2000
 PATIENCE_MS = 2000
 """A witness that still lacks blobs says after this long what it holds."""
 _log = get_logger(__name__)
+_Contribution: TypeAlias = tuple[PeerId, BlobHash]
 
 
-class Held(Protocol):
+class Held(Teacher, Protocol):
     """What this peer knows of the parameters; a witness without a model knows nothing of them."""
 
     @property
@@ -64,6 +69,7 @@ class RoundWork:
         timers: Timers,
         make_join: Callable[[State], Join],
         emit: Callable[[events.Event], None],
+        distillation: DistillationConfig,
     ) -> None:
         self._me = me
         self._state = state
@@ -74,11 +80,22 @@ class RoundWork:
         self._timers = timers
         self._make_join = make_join
         self._emit = emit
+        self._teaching = Teaching(
+            me,
+            distillation,
+            heard,
+            voice,
+            blobs,
+            held,
+            lambda index: self._open_round(index) is not None,
+            emit,
+        )
         self.is_leaving = False
         self._begun: set[RoundIndex] = set()
         self._said: dict[int | str, Envelope] = {}
         self._holding: dict[RoundIndex, dict[tuple[BatchInterval, PeerId], Signed]] = {}
-        self._fetching: dict[BlobHash, asyncio.Task[None]] = {}
+        self._fetching: dict[_Contribution, tuple[RoundIndex, asyncio.Task[None]]] = {}
+        self._refused: dict[RoundIndex, set[_Contribution]] = {}
         self._attested: dict[RoundIndex, int] = {}
         self._spent: dict[RoundIndex, list[tuple[float, float]]] = {}
         self._phase_key: tuple[Any, ...] = ()
@@ -106,11 +123,13 @@ class RoundWork:
     def on_statement(self, envelope: Envelope) -> None:
         """Somebody committed to a blob: fetch it."""
         if isinstance(envelope.message, Commitment):
+            self._teaching.on_commitment(as_signed(envelope))
             self._fetch(as_signed(envelope))
 
     async def close(self) -> None:
         """Stop fetching."""
-        tasks = list(self._fetching.values())
+        await self._teaching.close()
+        tasks = [task for _, task in self._fetching.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -164,22 +183,33 @@ class RoundWork:
 
     def _work_on_rounds(self, state: State) -> None:
         for opened in state.open_rounds:
+            self._teaching.teach(state.epoch, opened)  # before we train: students wait for it
             for slot in opened.slots:
                 if slot.trainer == self._me and opened.round not in self._begun:
-                    self._train(state, opened, slot)
+                    self._begin(state, opened, slot)
             for signed in list(self._heard.commitments_of(opened.round)):
                 self._fetch(signed)
             self._attest_if_complete(opened)
             self._timers.after(PATIENCE_MS, self._attest_late, opened)
 
-    def _train(self, state: State, opened: OpenRound, slot: Slot) -> None:
+    def _begin(self, state: State, opened: OpenRound, slot: Slot) -> None:
+        """Train a batch: at once, or as soon as its teacher's targets are here."""
         self._begun.add(opened.round)
+        if self._teaching.is_student(opened, slot):
+            go_on = partial(self._train, state, opened, slot)
+            self._teaching.learn(state.epoch, opened, slot, go_on)
+        else:
+            self._train(state, opened, slot)
+
+    def _train(self, state: State, opened: OpenRound, slot: Slot, targets: str = "") -> None:
         command = Train(
             epoch=state.epoch,
             round=opened.round,
             batch_start=slot.batch.start,
             batch_end=slot.batch.end,
             learning_rate_bits=opened.learning_rate_bits,
+            teacher=slot.teacher or "",
+            targets=targets,
         )
         self._parameters.train(
             command,
@@ -198,6 +228,8 @@ class RoundWork:
                 trained.seconds,
             )
         )
+        if trained.distillation is not None:
+            log_statistics(trained.distillation, trained.round)
         commitment = Commitment(
             epoch=state.epoch,
             round=RoundIndex(trained.round),
@@ -214,13 +246,17 @@ class RoundWork:
         """Get a blob and look at it; it is held once it is good."""
         commitment: Commitment = signed.message
         found = self._find_slot(signed)
-        if found is None or commitment.blob_hash in self._fetching:
+        # of whomever: another may have committed to the same blob, and that is another matter
+        key = (signed.sender, commitment.blob_hash)
+        if found is None or key in self._fetching:
+            return
+        if key in self._refused.get(commitment.round, ()):
             return
         if (commitment.batch, signed.sender) in self._holding.get(commitment.round, {}):
             return
         task = asyncio.create_task(self._take_in(signed, *found), name="take-in-blob")
-        self._fetching[commitment.blob_hash] = task
-        task.add_done_callback(lambda _: self._fetching.pop(commitment.blob_hash, None))
+        self._fetching[key] = commitment.round, task
+        task.add_done_callback(lambda _: self._fetching.pop(key, None))
 
     async def _take_in(self, signed: Signed, opened: OpenRound, slot: Slot) -> None:
         commitment: Commitment = signed.message
@@ -239,23 +275,27 @@ class RoundWork:
             )
             return
         except BlobError as error:
-            self._accuse(signed, str(error))
+            self._refuse(signed, str(error))
             return
         if reasons:
-            self._accuse(signed, str(reasons[0]))
+            self._refuse(signed, str(reasons[0]))
         else:
             spent = self._spent.setdefault(commitment.round, [])
             spent.append((fetched_s - began_s, clock() - fetched_s))
             self._hold(signed)
 
-    def _accuse(self, signed: Signed, reason: str) -> None:
+    def _refuse(self, signed: Signed, reason: str) -> None:
+        """Never to be looked at again: what is wrong with a blob will not get better."""
+        commitment: Commitment = signed.message
+        refused = self._refused.setdefault(commitment.round, set())
+        refused.add((signed.sender, commitment.blob_hash))
         _log.warning(
             "a contribution is invalid",
-            round=signed.message.round,
+            round=commitment.round,
             trainer=signed.sender,
             reason=reason,
         )
-        self._emit(events.Accused(signed.sender, f"round {signed.message.round}: {reason}"))
+        self._emit(events.Accused(signed.sender, f"round {commitment.round}: {reason}"))
 
     def _hold(self, signed: Signed) -> None:
         commitment: Commitment = signed.message
@@ -363,8 +403,19 @@ class RoundWork:
     def _open_round(self, index: RoundIndex | int) -> OpenRound | None:
         return next((one for one in self._state().open_rounds if one.round == index), None)
 
+    def _give_up_before(self, first: RoundIndex) -> None:
+        """Stop fetching what nobody needs any more; what was accepted will be applied."""
+        rounds = self._state().closed_rounds
+        accepted = {one.blob_hash for closed in rounds for one in closed.accepted}
+        for (_, blob_hash), (index, task) in list(self._fetching.items()):
+            if index < first and blob_hash not in accepted:
+                task.cancel()
+
     def _forget_before(self, first: RoundIndex) -> None:
+        self._give_up_before(first)
+        self._teaching.forget_before(first)
         self._begun = {one for one in self._begun if one >= first}
         self._holding = {k: v for k, v in self._holding.items() if k >= first}
         self._attested = {k: v for k, v in self._attested.items() if k >= first}
         self._spent = {k: v for k, v in self._spent.items() if k >= first}
+        self._refused = {k: v for k, v in self._refused.items() if k >= first}

@@ -8,9 +8,13 @@ from types import TracebackType
 
 from typing_extensions import Self
 
+from psyche_p2p.config import RunConfig, canonical_bytes
 from psyche_p2p.errors import ResourceError, Unavailable
+from psyche_p2p.ids import PeerId
 from psyche_p2p.log import get_logger
-from psyche_p2p.node.trainer_process import TRAINER, TrainerProcess
+from psyche_p2p.node.home import RunFolder
+from psyche_p2p.node.options import PeerOptions
+from psyche_p2p.node.trainer_process import TRAINER, TrainerFailed, TrainerProcess
 from psyche_p2p.train.messages import Command, Event, Progress, Ready, Setup, Warned
 
 _MAX_DEATHS = 5
@@ -39,6 +43,7 @@ class TrainerDesk:
 
     async def __aenter__(self) -> Self:
         """Start the trainer; it loads while the peer enters the network."""
+        _log.info("starting the trainer", tier=self._setup.tier, device=self._setup.device)
         self._starting = asyncio.create_task(self._begin(), name="trainer-start")
         return self
 
@@ -56,11 +61,23 @@ class TrainerDesk:
             await process.__aexit__(kind, error, trace)
 
     async def started(self) -> Ready:
-        """Wait until the model and the data are loaded; TrainerFailed if they cannot be."""
+        """Wait until the model and the data are loaded; a LocalError if they cannot be."""
         assert self._starting is not None, "used outside its context"
-        await self._starting
-        assert self.ready is not None, "started"
-        return self.ready
+        try:
+            await self._starting
+        except Unavailable as error:
+            raise ResourceError(
+                f"the trainer does not start: {error.cause}", "see the log above, and free memory"
+            ) from error
+        ready = self.ready
+        assert ready is not None, "started"
+        _log.info(
+            "trainer ready",
+            device=ready.device,
+            parameters=ready.parameters,
+            seconds=round(ready.seconds, 1),
+        )
+        return ready
 
     @property
     def pid(self) -> int | None:
@@ -97,12 +114,15 @@ class TrainerDesk:
                 return event
 
     async def _begin(self) -> None:
+        """Start a trainer; what it cannot do without, in the words of its own error."""
         process = TrainerProcess(self._setup, self._command)
         await process.__aenter__()
         try:
             self.ready = await process.ready()
-        except BaseException:
+        except BaseException as error:
             await process.__aexit__(None, None, None)
+            if isinstance(error, TrainerFailed):
+                raise error.as_local_error() from error
             raise
         self._process = process
         self._born_at = asyncio.get_running_loop().time()
@@ -110,15 +130,40 @@ class TrainerDesk:
     async def _replace(self, cause: str) -> None:
         """Start another trainer; ResourceError when it keeps dying."""
         process, self._process = self._process, None
-        lived_s = asyncio.get_running_loop().time() - self._born_at
-        self._deaths = 1 if lived_s > _STEADY_S else self._deaths + 1
-        _log.warning("the trainer is started again", cause=cause, deaths=self._deaths)
         if process is not None:
             await process.__aexit__(None, None, None)
+        self.restarts += 1
+        while True:
+            self._count_death(cause)
+            _log.warning("the trainer is started again", cause=cause, deaths=self._deaths)
+            try:
+                await self._begin()
+                return
+            except Unavailable as error:  # it died again before it was ready
+                cause = str(error)
+
+    def _count_death(self, cause: str) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._deaths = 1 if now_s - self._born_at > _STEADY_S else self._deaths + 1
         if self._deaths >= _MAX_DEATHS:
             raise ResourceError(
                 f"the trainer died {self._deaths} times: {cause}",
                 "free memory, use a larger --tier, or see the log above",
             )
-        await self._begin()
-        self.restarts += 1
+
+
+def make_setup(config: RunConfig, options: PeerOptions, folder: RunFolder, me: PeerId) -> Setup:
+    """What a peer's trainer is told first."""
+    return Setup(
+        config=canonical_bytes(config).decode(),
+        store=str(folder.store),
+        store_bytes=options.store_bytes,
+        peer=me,
+        tier=options.tier or 0,
+        device=options.device,
+        threads=options.threads,
+        micro_batch=options.micro_batch,
+        checkpoint="",
+        data_dir=str(options.data_dir or ""),
+        compile=options.compile,
+    )

@@ -18,6 +18,7 @@ from psyche_p2p.train.messages import (
     Evaluate,
     Failed,
     Load,
+    MakeTargets,
     Save,
     Setup,
     Snapshot,
@@ -64,6 +65,8 @@ def _carry_out(trainer: Trainer, command: object) -> object:
         match command:
             case Train():
                 return trainer.train(command)
+            case MakeTargets():
+                return trainer.make_targets(command)
             case Apply():
                 return trainer.apply(command)
             case Evaluate():
@@ -91,6 +94,4 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    exit_code = main()
-    sys.stderr.flush()
-    os._exit(exit_code)  # torch takes seconds to take itself apart, and the peer waits for us
+    os._exit(main())  # the pipe is closed; taking torch apart would cost the peer a second

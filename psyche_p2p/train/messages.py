@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from psyche_p2p.distill.stats import DistillationStats
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:
@@ -41,6 +43,20 @@ class Train:
     batch_start: int
     batch_end: int
     learning_rate_bits: int
+    teacher: str = ""
+    """Whose targets a student trains with; empty if the round has no teacher."""
+    targets: str = ""
+    """The blob of these, in the store; empty if they have not come."""
+
+
+@dataclass(frozen=True, slots=True)
+class MakeTargets:
+    """Compute the targets for a student's batch of a round and put them into the store."""
+
+    epoch: int
+    round: int
+    batch_start: int
+    batch_end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +112,8 @@ class Ready:
     roots: tuple[str, ...]
     memory_bytes: int
     seconds: float
+    data_files: str = ""
+    """The manifest itself, encoded, for peers whose data differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +135,22 @@ class Trained:
     size_bytes: int
     loss: float
     tokens: int
+    seconds: float
+    distillation: DistillationStats | None = None
+    """Of a student that was taught; `loss` is then the cross-entropy alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetsMade:
+    """The targets for a student's batch are in the store."""
+
+    round: int
+    batch_start: int
+    batch_end: int
+    blob: str
+    payload: str
+    size_bytes: int
+    top_mass: float
     seconds: float
 
 
@@ -181,11 +215,12 @@ class Failed:
     exit_code: int
 
 
-Command: TypeAlias = Setup | Train | Apply | Evaluate | Save | Snapshot | Load
+Command: TypeAlias = Setup | Train | MakeTargets | Apply | Evaluate | Save | Snapshot | Load
 Event: TypeAlias = (
     Ready
     | Progress
     | Trained
+    | TargetsMade
     | Applied
     | Evaluated
     | Saved

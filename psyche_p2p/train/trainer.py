@@ -15,11 +15,15 @@ import torch
 from torch import Tensor
 
 from psyche_p2p.blobs import Origin, read_layout, read_update, seal_update
+from psyche_p2p.data.manifest import encode_manifest
+from psyche_p2p.distill.gate import compute_gate
+from psyche_p2p.distill.targets import make_targets
 from psyche_p2p.errors import ModelError, ResourceError
 from psyche_p2p.ids import BatchInterval, BlobHash, EpochIndex, RoundIndex, Tier
 from psyche_p2p.model.checkpoint_writer import WriteOptions, write_checkpoint
 from psyche_p2p.model.evaluation import evaluate
 from psyche_p2p.model.gradients import accumulate_gradients
+from psyche_p2p.model.suffix_gate import SuffixGate
 from psyche_p2p.optim.grids import make_grids
 from psyche_p2p.optim.interface import Contribution
 from psyche_p2p.optim.schedule import learning_rate_from_bits
@@ -31,17 +35,20 @@ from psyche_p2p.train.messages import (
     Evaluated,
     Load,
     Loaded,
+    MakeTargets,
     Progress,
     Ready,
     Save,
     Saved,
     Snapshot,
     Snapshotted,
+    TargetsMade,
     Train,
     Trained,
     Warned,
 )
 from psyche_p2p.train.parameters import seal_parameters, take_parameters
+from psyche_p2p.train.teaching import Lesson, seal_targets
 from psyche_p2p.train.update_format import chunk_size_of, transform_of
 from psyche_p2p.train.workshop import Workshop
 
@@ -56,6 +63,7 @@ class Trainer:
         self._shop = workshop
         self._emit = emit
         self._micro_batch = workshop.micro_batch
+        self._param_round = 0  # how many rounds the agreed parameters have had
 
     def ready(self, seconds: float) -> Ready:
         shop = self._shop
@@ -68,13 +76,18 @@ class Trainer:
             roots=self._roots(),
             memory_bytes=estimate_bytes(shop.config, shop.tier, self._micro_batch),
             seconds=seconds,
+            data_files=encode_manifest(shop.samples.manifest).decode(),
         )
 
     def train(self, command: Train) -> Trained:
         """The contribution for a batch, put into the store."""
         began = time.monotonic()
         batch = BatchInterval(command.batch_start, command.batch_end)
-        loss, tokens = self._run_batch(command, batch)
+        self._shop.model.suffix_gate = self._gate_of(command.round)
+        lesson = Lesson(self._shop, command)
+        loss, tokens = self._run_batch(command, batch, lesson)
+        stats = lesson.statistics()
+        loss = loss if stats is None else stats.ce
         contribution = self._shop.optimizer.contribution()
         origin = self._origin(command, batch)
         sealed = seal_update(
@@ -95,6 +108,33 @@ class Trainer:
             loss=loss,
             tokens=tokens,
             seconds=time.monotonic() - began,
+            distillation=stats,
+        )
+
+    def make_targets(self, command: MakeTargets) -> TargetsMade:
+        """What the agreed parameters say about a student's batch, put into the store."""
+        began, shop = time.monotonic(), self._shop
+        batch = BatchInterval(command.batch_start, command.batch_end)
+        tokens_bt = self._tensor(shop.samples.train_samples(batch))
+        self._load_working(shop.optimizer.masters)
+        shop.model.suffix_gate = self._gate_of(command.round)
+        targets = make_targets(
+            shop.model,
+            tokens_bt,
+            shop.config.distillation,
+            micro_batch=self._micro_batch,
+            precision=shop.precision,
+        )
+        sealed = seal_targets(shop, command, targets)
+        return TargetsMade(
+            round=command.round,
+            batch_start=batch.start,
+            batch_end=batch.end,
+            blob=shop.store.add(sealed).hex(),
+            payload=sealed.header.payload_hash.hex(),
+            size_bytes=sealed.manifest.size_bytes,
+            top_mass=targets.mean_top_mass(),
+            seconds=time.monotonic() - began,
         )
 
     def apply(self, command: Apply) -> Applied:
@@ -103,6 +143,7 @@ class Trainer:
         contributions = [self._read(BlobHash(bytes.fromhex(blob))) for blob in command.blobs]
         self._shop.optimizer.apply(contributions, command.learning_rate_bits)
         self._shop.tree.update(self._shop.optimizer.masters)
+        self._param_round = command.round + 1
         return Applied(command.round, self._roots(), time.monotonic() - began)
 
     def evaluate(self, command: Evaluate) -> Evaluated:
@@ -115,11 +156,12 @@ class Trainer:
             for start in range(0, count, _EVALUATED_AT_ONCE)
         )
         self._load_working(self._shop.optimizer.masters)
+        self._shop.model.suffix_gate = self._gate_of(self._param_round)
         found = evaluate(self._shop.model, batches, self._shop.precision)
         return Evaluated(tuple(one.tier for one in found), tuple(one.loss for one in found))
 
     def save(self, command: Save) -> Saved:
-        options = WriteOptions(replace=True)
+        options = WriteOptions(replace=True, suffix_gate=self._gate_of(self._param_round))
         write_checkpoint(
             Path(command.folder),
             self._shop.config.model,
@@ -145,17 +187,17 @@ class Trainer:
     def load(self, command: Load) -> Loaded:
         """Take the parameters of a blob; what the optimizer remembers of earlier rounds stays."""
         blob = BlobHash(bytes.fromhex(command.blob))
-        param_round = take_parameters(self._shop, blob)
-        return Loaded(param_round, self._roots())
+        self._param_round = take_parameters(self._shop, blob)
+        return Loaded(self._param_round, self._roots())
 
-    def _run_batch(self, command: Train, batch: BatchInterval) -> tuple[float, int]:
+    def _run_batch(self, command: Train, batch: BatchInterval, lesson: Lesson) -> tuple[float, int]:
         """Give the optimizer the batch's gradients, in as many steps as it wants."""
         optimizer = self._shop.optimizer
         tokens_bt = self._tensor(self._shop.samples.train_samples(batch))
         optimizer.begin_round(float(learning_rate_from_bits(command.learning_rate_bits)))
         done, total = 0, 0.0
         for part_bt in torch.tensor_split(tokens_bt, min(optimizer.inner_steps, len(tokens_bt))):
-            loss = self._step(part_bt)
+            loss = self._step(part_bt, lesson, slice(done, done + len(part_bt)))
             if not math.isfinite(loss):
                 # before the gradient can reach the momentum, and with it every later round
                 raise ModelError(f"the loss of batch {batch} is {loss}", "lower the learning rate")
@@ -165,17 +207,21 @@ class Trainer:
             self._emit(Progress(command.round, done, len(tokens_bt)))
         return total / len(tokens_bt), tokens_bt[:, 1:].numel()
 
-    def _step(self, part_bt: Tensor) -> float:
+    def _step(self, part_bt: Tensor, lesson: Lesson, samples: slice) -> float:
         """The gradients of some samples, in smaller portions if memory does not suffice."""
         while True:
             self._shop.model.zero_grad(set_to_none=True)
+            loss = lesson.loss_of(samples)
             try:
-                return accumulate_gradients(
+                value = accumulate_gradients(
                     self._shop.model,
                     part_bt,
                     micro_batch=self._micro_batch,
                     precision=self._shop.precision,
+                    batch_loss=loss,
                 )
+                lesson.note(loss, len(part_bt))
+                return value
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 self._shrink(error)
 
@@ -191,6 +237,10 @@ class Trainer:
             ) from error
         self._micro_batch = (self._micro_batch + 1) // 2
         self._emit(Warned(f"out of memory: now {self._micro_batch} samples at once"))
+
+    def _gate_of(self, round_index: int) -> SuffixGate | None:
+        config = self._shop.config
+        return compute_gate(config.distillation, config.model, round_index)
 
     def _gradients(self) -> Mapping[str, Tensor]:
         return {

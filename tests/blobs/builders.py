@@ -12,6 +12,9 @@ from psyche_p2p.blobs import (
     Origin,
     SealedBlob,
     Transform,
+    read_layout,
+    read_teacher_targets,
+    seal_compact_targets,
     seal_dense,
     seal_teacher_targets,
     seal_update,
@@ -81,6 +84,22 @@ def make_targets(seed: int = 0, samples: int = 4, tokens: int = 16, k: int = 5) 
     total = np.log(np.exp(logits.astype(np.float64)).sum(axis=-1)) + 0.5
     return seal_teacher_targets(
         ORIGIN, indices, logits, total.astype(np.float32), tokens=samples * tokens, loss=2.0
+    )
+
+
+def make_compact_targets(
+    seed: int = 0, samples: int = 4, tokens: int = 16, k: int = 5
+) -> SealedBlob:
+    """The same targets in the compact form."""
+    plain = read_teacher_targets(read_layout(make_targets(seed, samples, tokens, k).to_bytes()))
+    return seal_compact_targets(
+        ORIGIN,
+        plain.indices,
+        plain.logits,
+        plain.logsumexp,
+        vocab_size=VOCAB_SIZE,
+        tokens=samples * tokens,
+        loss=2.0,
     )
 
 

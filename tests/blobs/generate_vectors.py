@@ -13,7 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from psyche_p2p.blobs import SealedBlob, compute_manifest, seal_dense, seal_teacher_targets
+from psyche_p2p.blobs import (
+    SealedBlob,
+    compute_manifest,
+    seal_compact_targets,
+    seal_dense,
+    seal_teacher_targets,
+)
 from psyche_p2p.blobs.manifest import compute_blob_hash
 from psyche_p2p.codec import Payload
 from psyche_p2p.wire import BlobKind, encode
@@ -37,12 +43,22 @@ def _blobs() -> list[tuple[str, SealedBlob]]:
         tokens=4,
         loss=1.5,
     )
+    compact = seal_compact_targets(
+        ORIGIN,
+        np.array([[[0, 2, 9]], [[1, 2, 3]], [[7, 8, 9]], [[0, 1, 9]]]),
+        np.array([[[0, -1, -2]], [[-0.1, 0, -30]], [[-0.5, -0.25, 0]], [[0, 0, 0]]], np.float32),
+        np.array([[0.7], [1.0], [1.5], [2.302585]], np.float32),
+        vocab_size=10,
+        tokens=4,
+        loss=1.5,
+    )
     parameters = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float32)}
     return [
         ("update, signs", make_tiny_update()),
         ("update, scaled_signs", make_tiny_update(Payload.SCALED_SIGNS, scales=scales)),
         ("update, values", make_tiny_update(Payload.VALUES, values=values)),
         ("teacher_targets", targets),
+        ("teacher_targets, compact", compact),
         ("parameters", seal_dense(BlobKind.PARAMETERS, SHARED, parameters)),
     ]
 

@@ -49,6 +49,7 @@ from tests.blobs.builders import (
     SHARED,
     STRANGER,
     expect,
+    make_compact_targets,
     make_parameters,
     make_targets,
     make_update,
@@ -59,6 +60,7 @@ Maker = Callable[[], SealedBlob]
 MAKERS: dict[str, Maker] = {
     "update": make_update,
     "targets": make_targets,
+    "compact targets": make_compact_targets,
     "parameters": make_parameters,
 }
 ANYTHING = Expectation.of_anything(MAX_BYTES)
@@ -191,6 +193,8 @@ def test_a_kind_without_what_it_needs_is_refused(kind: str) -> None:
         "producer": ORIGIN.producer if is_shared else None,
         "codec": None if kind == "update" else CodecParameters("dct", "signs", 16, 8),
     }
+    if "targets" in kind:  # of which one form has a codec and the other has none
+        del wrong["codec"]
     told = details(with_header(sealed, **wrong), ANYTHING)
     for name in wrong:
         assert f"a {name}" in told
@@ -309,3 +313,32 @@ def test_teacher_targets_that_cannot_be_are_refused() -> None:
     assert "do not fit together" in told(indices, logits, total[:, :, None])
     assert "indices of float16" in told(logits, logits, total)
     assert "logsumexp of float16" in told(indices, logits, total.astype(np.float16))
+
+
+def test_compact_targets_that_cannot_be_are_refused() -> None:
+    good = make_compact_targets()
+    codec, tensors = good.header.codec, good.header.tensors
+    assert codec is not None
+
+    def told(data: bytes, vocab_size: int | None = None) -> str:
+        return details(data, replace(ANYTHING, vocab_size=vocab_size))
+
+    assert told(good.to_bytes(), 300) == ""
+    assert "the batch has 5" in told(with_header(good, batch=BatchInterval(0, 5)))
+    assert "a vocabulary of 300, the model's has 256" in told(good.to_bytes(), 256)
+    for change, reason in (
+        ({"name": "dct"}, "targets written as 'dct compact'"),
+        ({"payload": "signs"}, "targets written as 'top_k signs'"),
+        ({"top_k": 6}, "with 6 logits a token"),
+        ({"top_k": 0}, "0 logits of a vocabulary of 300"),
+        ({"chunk_size": 4}, "5 logits of a vocabulary of 4"),
+    ):
+        assert reason in told(with_header(good, codec=replace(codec, **change))), change
+    other = (replace(tensors[0], dtype="uint16"), *tensors[1:])
+    assert "not those of compact targets" in told(with_header(good, tensors=other))
+    assert "not those of compact targets" in told(with_header(good, tensors=tensors[:2]))
+    assert "claim" in told(resealed(good, {"logsumexp": bytes(128)}))
+    codes = bytes(good.pieces[3])
+    assert "relative to" in told(resealed(good, {"logits": bytes([9] * len(codes))}))
+    assert "bytes of logits" in told(resealed(good, {"logits": codes[:-1]}))
+    assert "unary numbers" in told(resealed(good, {"unary": bytes(good.pieces[2])[:-1]}))

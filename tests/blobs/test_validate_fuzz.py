@@ -13,10 +13,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psyche_p2p.blobs import read_layout, read_update, validate_blob
-from psyche_p2p.codec import Payload, encode_coefficients
+from psyche_p2p.blobs import read_layout, read_teacher_targets, read_update, validate_blob
+from psyche_p2p.codec import Payload, TopLogits, encode_coefficients, encode_top_logits
 from psyche_p2p.wire import BlobHeader, CodecParameters, Section, TensorEntry, encode, encode_frame
-from tests.blobs.builders import expect, make_large, make_update
+from tests.blobs.builders import (
+    VOCAB_SIZE,
+    expect,
+    make_compact_targets,
+    make_large,
+    make_update,
+)
 from tests.blobs.test_validate import ANYTHING, MAKERS, names, resealed
 
 
@@ -63,6 +69,25 @@ def test_sections_of_any_bytes_raise_nothing(data: st.DataObject) -> None:
         assert b"".join(again.values()) == bytes(read_layout(blob).payload)
 
 
+@given(st.data())
+def test_sections_of_compact_targets_of_any_bytes_raise_nothing(data: st.DataObject) -> None:
+    sealed = make_compact_targets()
+    parts = dict(zip(names(sealed), map(bytes, sealed.pieces[1:]), strict=True))
+    name = data.draw(st.sampled_from(sorted(parts)))
+    changed = bytearray(parts[name])
+    begin = data.draw(st.integers(0, len(changed)))
+    end = data.draw(st.integers(begin, min(begin + 8, len(changed))))
+    changed[begin:end] = data.draw(st.binary(max_size=8))
+    blob = resealed(sealed, {name: bytes(changed)})
+    if not validate_blob(blob, replace(expect(sealed), payload_hash=None)):
+        top = read_teacher_targets(read_layout(blob))
+        flat = TopLogits(
+            top.indices.reshape(-1, 5), top.logits.reshape(-1, 5), top.logsumexp.reshape(-1)
+        )
+        again = encode_top_logits(flat, VOCAB_SIZE)
+        assert b"".join(again.values()) == bytes(read_layout(blob).payload)
+
+
 texts = st.text(max_size=8)
 counts = st.one_of(st.integers(0, 5), st.integers(0, 2**63 - 1))
 small_counts = st.one_of(st.integers(0, 70), st.integers(0, 2**32 - 1))
@@ -85,8 +110,8 @@ headers = st.builds(
     codec=st.none()
     | st.builds(
         CodecParameters,
-        st.sampled_from(["dct", "none"]),
-        st.sampled_from(["signs", "scaled_signs", "values"]),
+        st.sampled_from(["dct", "none", "top_k"]),
+        st.sampled_from(["signs", "scaled_signs", "values", "compact"]),
         small_counts,
         small_counts,
     ),

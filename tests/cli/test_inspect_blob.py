@@ -28,6 +28,7 @@ from psyche_p2p.model.shapes import parameter_shapes
 from psyche_p2p.optim.grids import tensor_specs
 from tests.blobs.builders import (
     ORIGIN,
+    make_compact_targets,
     make_large,
     make_parameters,
     make_targets,
@@ -80,6 +81,22 @@ def test_json_holds_everything(tmp_path: Path, capsys: Output) -> None:
     assert gate["entries"] == gate["positive"] + gate["negative"]
     assert report["totals"]["entries"] == sum(tensor["entries"] for tensor in report["tensors"])
     assert 1 < report["totals"]["bound_ratio"] < 1.5
+
+
+@pytest.mark.parametrize("form", ["plain", "compact"])
+def test_targets_are_shown_in_either_form(tmp_path: Path, capsys: Output, form: str) -> None:
+    sealed = make_compact_targets() if form == "compact" else make_targets()
+    path = save(tmp_path, "a", sealed)
+    assert inspect(path) == ExitCode.OK
+    shown = capsys.readouterr().out
+    assert "bytes_per_token" in shown
+    _, report = inspect_json(capsys, path)
+    targets = report["targets"]
+    assert [targets[name] for name in ("form", "samples", "positions", "top_k")] == [form, 4, 16, 5]
+    # two bytes an index and a logit and four, or less than ten bits, one byte, and two
+    assert targets["bytes_per_token"] == 24 if form == "plain" else targets["bytes_per_token"] < 13
+    assert 0 < targets["least_mass"] <= targets["mean_mass"] < 1
+    assert (targets["bound_bits_per_index"] is None) == (form == "plain")
 
 
 @pytest.mark.parametrize("sealed", [make_targets(), make_parameters()], ids=["targets", "params"])

@@ -73,6 +73,9 @@ def broken_by(**changes: Any) -> list[str]:
         ({"distillation__enabled": True, "model__max_tier": 0}, "distillation.enabled"),
         ({"distillation__suffix_gate__enabled": True, "model__max_tier": 0},
          "distillation.suffix_gate.enabled"),
+        ({"distillation__suffix_gate__enabled": True, "distillation__suffix_gate__prefix_tier": 3},
+         "distillation.suffix_gate.prefix_tier"),
+        ({"distillation__suffix_gate__learnable": True}, "distillation.suffix_gate.learnable"),
     ],
 )  # fmt: skip
 def test_a_broken_rule_names_its_key(changes: dict[str, Any], expected: str) -> None:

@@ -13,7 +13,9 @@ import pytest
 
 from psyche_p2p.blobs import BlobError, BlobStore, SealedBlob, partial
 from psyche_p2p.errors import StorageError, Unavailable
+from psyche_p2p.ids import PeerId
 from psyche_p2p.net.bulk_client import Contact, Patience
+from psyche_p2p.net.sources import SourceBook
 from tests.net import tricks
 from tests.net.builders import (
     Host,
@@ -267,10 +269,52 @@ def test_what_nobody_has_is_an_error_with_everyones_reason(tmp_path: Path) -> No
         async with holders(tmp_path, None) as hosts, member_client(ALICE) as client:
             fetcher = Fetcher(tmp_path, client, deadline_s=0.3)
             other = make_blob(2, seed=9).blob_hash
-            with pytest.raises(Unavailable, match=r"is not here.*cannot be reached"):
+            with pytest.raises(Unavailable, match=r"nothing we need.*cannot be reached"):
                 await fetcher.fetch([hosts[0].contact(), absent], other)
 
     asyncio.run(play())
+
+
+def test_whoever_lacks_one_blob_is_asked_for_another_at_once(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with holders(tmp_path, None) as hosts, member_client(ALICE) as client:
+            fetcher = Fetcher(tmp_path, client, deadline_s=0.3)
+            with pytest.raises(Unavailable):
+                await fetcher.fetch(contacts_of(hosts), make_blob(2, seed=9).blob_hash)
+            assert fetcher.swarm.book.is_usable(HOLDERS[0].peer, now=0.0)
+            await fetcher.fetch(contacts_of(hosts))
+            fetcher.require_whole()
+
+    asyncio.run(play())
+
+
+def test_a_download_that_nobody_waits_for_ends_and_can_be_taken_up(tmp_path: Path) -> None:
+    async def play() -> None:
+        arrived = asyncio.Event()
+        async with (
+            holders(tmp_path, tricks.stalls_in(1)) as stalling,
+            member_client(ALICE) as client,
+        ):
+            fetcher = Fetcher(tmp_path, client, on_progress=lambda _: arrived.set())
+            first = asyncio.create_task(fetcher.fetch(contacts_of(stalling)))
+            await arrived.wait()
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            fetcher.swarm.book.records.clear()
+            async with holders(tmp_path / "others", None) as hosts:
+                await fetcher.fetch(contacts_of(hosts))
+            fetcher.require_whole()
+
+    asyncio.run(play())
+
+
+def test_a_liar_is_told_of_once() -> None:
+    book = SourceBook()
+    told: list[tuple[PeerId, str]] = []
+    book.on_lie = lambda peer, problem: told.append((peer, problem))
+    for problem in ("one", "two"):
+        book.note_lie(ALICE.peer, problem)
+    assert told == [(ALICE.peer, "one")]
 
 
 def test_two_fetches_of_one_blob_are_one_download(tmp_path: Path) -> None:

@@ -23,10 +23,12 @@ from psyche_p2p.train.messages import (
     Evaluate,
     Evaluated,
     Event,
+    MakeTargets,
     Progress,
     Save,
     Saved,
     Setup,
+    TargetsMade,
     Train,
     Trained,
 )
@@ -151,3 +153,32 @@ def test_what_a_machine_cannot_do_is_said_before_training(tmp_path: Path) -> Non
     error = asyncio.run(scenario(wrong))
     assert str(error) == "there is no device 'abacus'; choose auto, cpu, cuda, cuda:N or mps"
     assert error.trainer_exit_code is ExitCode.RESOURCES
+
+
+@pytest.mark.slow
+def test_a_teachers_targets_reach_a_student_in_another_process(tmp_path: Path) -> None:
+    distillation = CONFIG.distillation.model_copy(update={"enabled": True})
+    text = canonical_bytes(CONFIG.model_copy(update={"distillation": distillation})).decode()
+
+    async def scenario() -> None:
+        async with AsyncExitStack() as stack:
+            teacher, student = [
+                await stack.enter_async_context(
+                    TrainerProcess(replace(setup_in(tmp_path, tier), config=text))
+                )
+                for tier in (0, 2)
+            ]
+            for trainer in (teacher, student):
+                await trainer.ready()
+            await teacher.send(MakeTargets(0, 0, 0, 2))
+            made = await result_of(teacher)
+            assert isinstance(made, TargetsMade)
+            await student.send(Train(0, 0, 0, 2, BITS, teacher=PEER, targets=made.blob))
+            trained = await result_of(student)
+            assert isinstance(trained, Trained)
+            assert trained.distillation is not None
+            await student.send(Train(0, 1, 2, 4, BITS, teacher=PEER))
+            with pytest.raises(TrainerFailed, match=rf"\[2, 4\) from teacher {PEER}"):
+                await result_of(student)
+
+    asyncio.run(scenario())

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from psyche_p2p.distill.stats import DistillationStats
 from psyche_p2p.train import messages
 from psyche_p2p.train.pipe import MessagePipe, PipeError, decode_message, encode_message
 
@@ -18,12 +19,12 @@ FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 
 def any_message_of(kind: type[Any]) -> st.SearchStrategy[Any]:
     hints = get_type_hints(kind)
-    values = {
-        name: {float: FLOATS, tuple[float, ...]: st.lists(FLOATS).map(tuple)}.get(
-            hint, st.from_type(hint)
-        )
-        for name, hint in hints.items()
+    special: dict[Any, st.SearchStrategy[Any]] = {
+        float: FLOATS,
+        tuple[float, ...]: st.lists(FLOATS).map(tuple),
+        DistillationStats | None: st.none() | st.builds(DistillationStats, *[FLOATS] * 8),
     }
+    values = {name: special.get(hint, st.from_type(hint)) for name, hint in hints.items()}
     return st.builds(kind, **values)
 
 

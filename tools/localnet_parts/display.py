@@ -84,7 +84,7 @@ class LiveTable:
 def progress(peers: Sequence[Peer], rounds: int) -> str:
     """Where the network is, in one line."""
     tallies = [peer.tally for peer in peers]
-    closed = set[int]().union(*(tally.rounds_closed for tally in tallies))
+    closed = set[int]().union(*(tally.accepted for tally in tallies))
     up = sum(peer.is_up for peer in peers)
     parts = [f"{up} of {len(peers)} peers up", f"{len(closed)} of {rounds} rounds"]
     phases = sorted({tally.phase for tally in tallies if tally.phase})

@@ -100,7 +100,7 @@ def _shortcomings(peers: Sequence[Peer]) -> Iterator[str]:
 
 
 def _closed_rounds(tallies: Sequence[Tally]) -> set[int]:
-    return set[int]().union(*(tally.rounds_closed for tally in tallies))
+    return set[int]().union(*(tally.accepted for tally in tallies))
 
 
 def _losses(tallies: Sequence[Tally]) -> tuple[float | None, float | None]:

@@ -42,9 +42,10 @@ class Peer:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
-    def pid(self) -> int | None:
-        """Of the process that runs now."""
-        return self._process.pid if self.is_up and self._process is not None else None
+    def pid(self) -> int:
+        """Of its newest process."""
+        assert self._process is not None, "never started"
+        return self._process.pid
 
     def start(self, command: Sequence[str]) -> None:
         """Start the process; its output is added to the log."""

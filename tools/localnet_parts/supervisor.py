@@ -9,36 +9,26 @@ from pathlib import Path
 
 from wan_emulation.wan import Wan
 
+from localnet_parts.cast import Cast
 from localnet_parts.display import Display
 from localnet_parts.outcome import Outcome, judge
 from localnet_parts.peer import Peer, end_all
-from localnet_parts.plan import Plan, identity_of, write_run_file
-from localnet_parts.tally import Tally
+from localnet_parts.plan import Plan
 from psyche_p2p.config import RunConfig
 from psyche_p2p.ids import short_id
-from psyche_p2p.keyfile import save_key
 
 _TICK_S = 0.1
-KEY_FILE = "peer.key"
-RUN_FILE = "run.toml"
-_LOOPBACK = "127.0.0.1"
 
 
 class Supervisor:
-    """One network, from its first peer's start to its last peer's end.
-
-    The first peer is given the run's file and no address; every other one the first peer's address
-    and the run's name, and nothing else, as a newcomer on another machine would be.
-    """
+    """One network, from its first peer's start to its last peer's end."""
 
     def __init__(
         self, plan: Plan, config: RunConfig, folder: Path, display: Display, wan: Wan | None
     ) -> None:
         self._plan = plan
-        self._config = config
-        self._folder = folder
         self._display = display
-        self._wan = wan
+        self._cast = Cast(plan, config, folder, wan)
         self._random = random.Random(plan.seed)
         self._problems: list[str] = []
         self._began_s = self._progressed_s = self._next_kill_s = 0.0
@@ -49,10 +39,9 @@ class Supervisor:
         """Run the network to its end, or until it is interrupted, and judge it."""
         self._began_s = self._progressed_s = time.monotonic()
         is_interrupted = False
-        write_run_file(self._config, self._folder / RUN_FILE)
-        self.peers = [self._make_peer(number) for number in range(self._plan.peers)]
+        self.peers = self._cast.assemble()
         try:
-            self._start(self.peers[0])
+            self._cast.start(self.peers[0])
             while not self._is_over():
                 self._turn()
                 time.sleep(_TICK_S)
@@ -65,16 +54,6 @@ class Supervisor:
                 peer.close()
         seconds = time.monotonic() - self._began_s
         return judge(self.peers, self._problems, rounds_wanted, seconds, is_interrupted)
-
-    def _make_peer(self, number: int) -> Peer:
-        home = self._folder / f"peer{number}"
-        home.mkdir()
-        identity = identity_of(self._plan.seed, number)
-        save_key(identity, home / KEY_FILE)
-        tiers = self._plan.tiers
-        if number < len(tiers):
-            return Peer(number, Tally(identity.peer_id, tiers[number], "trainer"), home)
-        return Peer(number, Tally(identity.peer_id, 0, "witness"), home)
 
     def _is_over(self) -> bool:
         if self._problems:
@@ -91,34 +70,10 @@ class Supervisor:
         if self.peers[0].tally.addresses:
             for peer in self.peers:
                 if not peer.is_up and peer.exit_code is None:
-                    self._start(peer)
+                    self._cast.start(peer)
         self._look_for_progress()
         self._kill_one_if_due()
         self._display.show(self.peers, time.monotonic() - self._began_s)
-
-    def _start(self, peer: Peer) -> None:
-        command = self._command(peer)
-        if self._wan is not None:
-            command = self._wan.command(peer.number, command)
-        peer.start(command)
-
-    def _command(self, peer: Peer) -> list[str]:
-        host = self._wan.addresses[peer.number] if self._wan is not None else _LOOPBACK
-        words = ["--home", str(peer.home), "--listen", f"{host}:0"]
-        words += ["--events", str(peer.events_path)]
-        others = [other for other in self.peers if other is not peer and other.is_up]
-        known = [address for other in others for address in other.tally.addresses]
-        words += ["--bootstrap", known[0]] if known else []
-        if peer.number > 0:
-            words += ["--run", self._config.run.name]
-        else:
-            words += ["--run-file", str(self._folder / RUN_FILE)]
-        if peer.tally.role == "witness":
-            return [*self._plan.program, "witness", *words]
-        words += ["--tier", str(peer.tally.tier), "--threads", str(self._plan.threads)]
-        if self._plan.data_dir is not None:
-            words += ["--data-dir", str(self._plan.data_dir)]
-        return [*self._plan.program, "start", *words]
 
     def _on_end(self, peer: Peer) -> None:
         if peer.exit_code != 0:
@@ -164,7 +119,7 @@ class Supervisor:
         self._display.say(f"killing peer {peer.number} ({short_id(peer.tally.peer)})")
         peer.kill()
         peer.kills += 1
-        self._start(peer)
+        self._cast.start(peer)
 
 
 def _laggards(peers: Sequence[Peer]) -> str:

@@ -39,7 +39,8 @@ class Tally:
     """Whether it has ever seen the run train."""
     is_in_step: bool = False
     """Whether the process that runs now has seen a round close that no earlier one had."""
-    rounds_closed: set[int] = field(default_factory=set)
+    accepted: dict[int, tuple[PeerId, ...]] = field(default_factory=dict)
+    """By closed round: whose contributions it has."""
     last_round: int | None = None
     param_round: int | None = None
     losses: dict[int, float] = field(default_factory=dict)
@@ -87,8 +88,8 @@ class Tally:
                 self.run_id = run_id
             case PhaseEntered(phase=phase):
                 self._on_phase(phase.upper(), recorded.time_ms)
-            case RoundClosed(round=number):
-                self._on_round_closed(number)
+            case RoundClosed(round=number, trainers=trainers):
+                self._on_round_closed(number, trainers)
             case Trained() as trained:
                 self._on_trained(trained)
             case Applied(param_round=number, roots=roots):
@@ -107,8 +108,8 @@ class Tally:
         self.has_trained = self.has_trained or phase == TRAIN
         self._counted_until_ms = time_ms if phase == TRAIN else None
 
-    def _on_round_closed(self, number: int) -> None:
-        self.rounds_closed.add(number)
+    def _on_round_closed(self, number: int, trainers: tuple[PeerId, ...]) -> None:
+        self.accepted[number] = trainers
         if self.last_round is None or number > self.last_round:  # not a log that is read again
             self.last_round, self.is_in_step = number, True
 

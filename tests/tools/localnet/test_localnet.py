@@ -261,6 +261,8 @@ def test_behind_slow_links_peers_listen_where_others_see_them(tmp_path: Path) ->
         (["--set", "round.pipeline_depth=1"], 3, "there is no section round"),
         (["--set", "rounds.pipline_depth=1"], 3, "did you mean rounds.pipeline_depth?"),
         (["--set", "rounds.pipeline_depth=2"], 3, "must be at most 1"),
+        (["--synergy-ramp-rounds", "5"], 3, "set both synergy keys or neither"),
+        (["--synergy-phase-a-rounds", "5"], 3, "set both synergy keys or neither"),
         (["--wan", "fast"], 2, "is not a delay"),
         (["--program", "/no/such/peer"], 10, "there is no program"),
         (["--keep", "."], 5, "this folder is not empty; name a new one"),

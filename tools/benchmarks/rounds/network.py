@@ -67,7 +67,7 @@ class Sampler:
             return
         self._next_s = seconds + _SAMPLE_EVERY_S
         for peer in peers:
-            found = sample(peer.pid) if peer.pid is not None else None
+            found = sample(peer.pid) if peer.is_up else None
             if found is not None:
                 self.samples.setdefault(peer.number, []).append(found)
 

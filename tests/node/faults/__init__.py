@@ -1,0 +1,1 @@
+"""Real peers that are killed, stopped and lied to: the run goes on."""

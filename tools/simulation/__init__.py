@@ -1,0 +1,1 @@
+"""A run's arithmetic in one process, without its network."""
