@@ -140,13 +140,16 @@ class Discovery:
     async def announce(
         self, run_id: RunId, record: PeerRecord, life_s: float, name: str = ""
     ) -> None:
-        """Publish our record of a run, and its name, now and until further notice.
+        """Publish our record of a run, and its name, now or soon and until further notice.
 
         ResourceError if another process with our identity is already in the run.
         """
         await self._require_identity_free(run_id, record)
         self._announcements[run_id] = _Announcement(record, name, min(life_s, MAX_RECORD_LIFE_S))
-        await self._publish(run_id)
+        try:
+            await self._publish(run_id)
+        except Unavailable as error:  # on a busy machine, say; we look again all the time
+            _log.warning("our record is not published yet", cause=str(error))
 
     async def withdraw(self, run_id: RunId) -> None:
         """Publish nothing more of a run; what is out there expires."""

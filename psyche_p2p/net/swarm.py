@@ -18,11 +18,12 @@ from psyche_p2p.hashing import hash_bytes
 from psyche_p2p.ids import BlobHash, short_id
 from psyche_p2p.log import get_logger
 from psyche_p2p.net.bulk_client import BulkClient, Contact
-from psyche_p2p.net.download import Download, FindSources, OnProgress
+from psyche_p2p.net.download import Download, FetchProgress, FindSources, OnProgress
 from psyche_p2p.net.errors import Misbehaviour, NotHeld
 from psyche_p2p.net.shelf import Shelf
 from psyche_p2p.net.sources import SourceBook
 from psyche_p2p.net.swarm_plan import PlanRules
+from psyche_p2p.net.watchdog import Watchdog
 from psyche_p2p.wire import ChunkManifest
 
 _log = get_logger(__name__)
@@ -116,6 +117,8 @@ class Swarm:
         deadline = begun_at + self._limits.deadline_s
         manifest, source = await self._find_manifest(blob_hash, find_sources, deadline)
         if len(manifest.chunks) == 1 and await self._take_at_once(manifest, blob_hash, source):
+            if on_progress is not None:
+                on_progress(FetchProgress(blob_hash, 1, 1, 1, source.peer))
             return
         writers = ThreadPoolExecutor(_WRITERS, "blob-writer")
         opening = writers.submit(self.store.receive, manifest)
@@ -153,13 +156,14 @@ class Swarm:
         """
         began_s = self._clock.monotonic_s()
         try:
-            (data,) = [piece async for piece in self._client.fetch(source, blob_hash, [0])]
+            with Watchdog(self._rules.stall_s):
+                (data,) = [piece async for piece in self._client.fetch(source, blob_hash, [0])]
             await asyncio.to_thread(self._keep, manifest, data)
         except (BlobError, Misbehaviour) as error:
             self.book.note_lie(source.peer, str(error))
             return False
-        except (RemoteError, Unavailable) as error:
-            _log.debug("not at once", blob=short_id(blob_hash), cause=str(error))
+        except (RemoteError, Unavailable, asyncio.TimeoutError) as error:
+            self.book.note_failure(source.peer, str(error), self._clock.monotonic_s())
             return False
         self.book.note_speed(source.peer, len(data), self._clock.monotonic_s() - began_s)
         return True

@@ -332,7 +332,6 @@ class Peer:
         options = self._options
         if options.tier is None:
             return None
-        _log.info("starting the trainer", tier=options.tier, device=options.device)
         me = self._identity.peer_id
         setup = make_setup(self._config, options, options.tier, self._folder.store, me)
         desk = TrainerDesk(setup, options.trainer_command or TRAINER)
@@ -343,12 +342,6 @@ class Peer:
         if self._desk is None:
             return None
         ready = await self._desk.started()
-        _log.info(
-            "trainer ready",
-            device=ready.device,
-            parameters=ready.parameters,
-            seconds=round(ready.seconds, 1),
-        )
         self._told.manifest = ready.data_files.encode()
         require_checkpoint(self._config, ready)
         return ready

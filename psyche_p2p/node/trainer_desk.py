@@ -39,6 +39,7 @@ class TrainerDesk:
 
     async def __aenter__(self) -> Self:
         """Start the trainer; it loads while the peer enters the network."""
+        _log.info("starting the trainer", tier=self._setup.tier, device=self._setup.device)
         self._starting = asyncio.create_task(self._begin(), name="trainer-start")
         return self
 
@@ -56,7 +57,7 @@ class TrainerDesk:
             await process.__aexit__(kind, error, trace)
 
     async def started(self) -> Ready:
-        """Wait until the model and the data are loaded; TrainerFailed if they cannot be."""
+        """Wait until the model and the data are loaded; a LocalError if they cannot be."""
         assert self._starting is not None, "used outside its context"
         try:
             await self._starting
@@ -64,8 +65,15 @@ class TrainerDesk:
             raise ResourceError(
                 f"the trainer does not start: {error.cause}", "see the log above, and free memory"
             ) from error
-        assert self.ready is not None, "started"
-        return self.ready
+        ready = self.ready
+        assert ready is not None, "started"
+        _log.info(
+            "trainer ready",
+            device=ready.device,
+            parameters=ready.parameters,
+            seconds=round(ready.seconds, 1),
+        )
+        return ready
 
     @property
     def pid(self) -> int | None:

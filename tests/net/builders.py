@@ -37,6 +37,7 @@ from psyche_p2p.net.tls import (
     member_server_credentials,
     pin_certificate,
 )
+from psyche_p2p.net.traffic import TrafficMeter
 from psyche_p2p.wire import AntiEntropyDigest, DecidedBlock
 from psyche_p2p.wire.bulk import PullRequest
 from tests.blobs.builders import make_large
@@ -140,13 +141,15 @@ async def serve_members(
     log: Log | None = None,
     described: Described | None = None,
     make_service: MakeService | None = None,
+    meter: TrafficMeter | None = None,
 ) -> AsyncIterator[Host]:
     """A member's server that trusts these members."""
     store = open_store(folder)
     trust = MemberTrust(SystemClock())
     trust.replace(member.pinned for member in members)
     shelf = Shelf(store)
-    wrapper = CallWrapper(MemberGate(trust), Turnstile(limits or CallLimits()), SystemClock())
+    turnstile = Turnstile(limits or CallLimits())
+    wrapper = CallWrapper(MemberGate(trust), turnstile, SystemClock(), meter)
     if make_service is not None:
         service = make_service(wrapper, shelf)
     else:

@@ -14,6 +14,7 @@ from psyche_p2p.clock import SystemClock
 from psyche_p2p.errors import ConfigError, ResourceError, Unavailable
 from psyche_p2p.ids import RunId, Signature, Tier
 from psyche_p2p.net.daemon import Daemon, DaemonConfig
+from psyche_p2p.net.dht import Dht
 from psyche_p2p.net.discovery import Discovery, DiscoveryEvent, SwarmReached
 from psyche_p2p.net.multiaddr import Multiaddr, parse_multiaddr
 from psyche_p2p.net.records import run_key, subkey_of
@@ -155,6 +156,27 @@ def test_a_record_is_written_again_before_it_expires() -> None:
             assert time.time() < first, "it was written again only after it had expired"
 
     run(test())
+
+
+def test_a_record_that_nobody_took_at_first_is_published_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    really, refused = Dht.store, list[str]()
+
+    async def store(self: Dht, key: str, *rest: Any) -> bool:
+        if len(refused) < 2:
+            refused.append(key)
+            return False
+        return await really(self, key, *rest)
+
+    async def test() -> None:
+        async with swarm("seed", "alice") as ((_, at_seed), (alice, at_alice)):
+            monkeypatch.setattr(Dht, "store", store)
+            await announce(alice, at_alice)
+            await until(lambda: finds(at_seed, alice))
+
+    run(test())
+    assert len(refused) == 2
 
 
 def test_one_bootstrap_address_that_works_is_enough() -> None:

@@ -76,6 +76,33 @@ def test_a_blob_comes_from_several_holders_at_once(tmp_path: Path) -> None:
     assert sum(bool(one) for one in sent) > 1
 
 
+@pytest.mark.parametrize(
+    "trick",
+    [None, tricks.lies_in(0), tricks.stalls_in(0), tricks.omits(0), tricks.repeats(0)],
+    ids=["honest", "lies", "stalls", "omits", "repeats"],
+)
+def test_a_blob_of_one_chunk_comes_whatever_its_first_holder_does(
+    trick: tricks.Trick | None, tmp_path: Path
+) -> None:
+    small, sent = make_blob(1), list[int]()
+
+    async def play() -> None:
+        first = tricks.counts(sent) if trick is None else trick
+        async with (
+            holders(tmp_path, first, None, blob=small) as hosts,
+            member_client(ALICE) as client,
+        ):
+            fetcher = Fetcher(tmp_path, client)
+            await fetcher.fetch(contacts_of(hosts), small.blob_hash)
+            fetcher.require_whole(small)
+            assert [event.chunks_here for event in fetcher.progress] == [1]
+            is_liar = trick is not None and trick.__qualname__.startswith(("lies", "omits", "rep"))
+            assert (HOLDERS[0].peer in fetcher.swarm.book.liars) == is_liar
+
+    asyncio.run(play())
+    assert sent == ([0] if trick is None else [])
+
+
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_a_lie_in_any_chunk_is_never_written(
     chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

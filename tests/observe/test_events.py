@@ -69,9 +69,9 @@ def test_every_event_survives_its_line(event: Event, time_ms: int) -> None:
 
 def test_the_names_are_those_that_readers_know() -> None:
     assert sorted(EVENTS) == [
-        "accused", "applied", "diverged", "evaluated", "finished", "member", "phase", "restarted",
-        "resynced", "root_agreed", "round_closed", "run_found", "started", "stopped", "traffic",
-        "trained",
+        "accused", "applied", "attested", "checkpoint_uploaded", "checkpoint_written",
+        "diverged", "evaluated", "finished", "member", "phase", "restarted", "resynced",
+        "root_agreed", "round_closed", "run_found", "started", "stopped", "traffic", "trained",
     ]  # fmt: skip
 
 
