@@ -97,7 +97,7 @@ def options_of(home: Path, **changes: Any) -> PeerOptions:
 
 
 def _have_key(home: Path, identity: Identity) -> None:
-    home.mkdir(parents=True)
+    home.mkdir(parents=True, exist_ok=True)
     save_key(identity, home / "peer.key")
 
 
