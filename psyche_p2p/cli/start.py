@@ -21,7 +21,7 @@ from psyche_p2p.cli.signals import until_stopped_twice
 from psyche_p2p.clock import SystemClock
 from psyche_p2p.errors import ConfigError, ExitCode, PsycheError
 from psyche_p2p.ids import MAX_TIER, Tier
-from psyche_p2p.node.home import DEFAULT_HOME
+from psyche_p2p.node.home import DEFAULT_HOME, Home
 from psyche_p2p.node.options import PeerOptions, parse_listen
 from psyche_p2p.observe.events import Event, EventLog, Restarted, Stopped
 
@@ -200,8 +200,8 @@ def _options(shared: dict[str, Any], **own: Any) -> PeerOptions:
 
 def _run(options: PeerOptions) -> int:
     """A peer's whole life; what ended it is its last event."""
-    options.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with EventLog.open(options.events) as log:
+    # locked first: the events of a peer that runs there are not ours to write
+    with Home(options.home).locked(), EventLog.open(options.events) as log:
         is_again = (options.home / "runs").is_dir()
         if is_again:
             log.write(Restarted("node", "started again in its home"))
