@@ -65,3 +65,9 @@ class TaskTree:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.fail(error)
+
+
+async def forward(first: asyncio.Event, then: asyncio.Event) -> None:
+    """Set one event once another is."""
+    await first.wait()
+    then.set()
