@@ -213,6 +213,7 @@ class Peer:
             ask = partial(find_data_files, self._bulk.joiner_client, self._directory, self._run_id)
             await require_same_beginning(log.head, self._config, self._ready, self._schema, ask)
         state = replay_own(log, self._settled.on_state)
+        require_welcome(state, self._identity.peer_id)
         self._directory.follow(state)
         await self._directory.look_patiently()
         doors = list(self._directory.open_doors().values())
