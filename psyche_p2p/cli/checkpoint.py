@@ -217,7 +217,11 @@ def _describe(opened: Checkpoint) -> dict[str, Any]:
         "schema_hash": schema_hash(opened.schema).hex(),
         "param_root": opened.manifest.param_root.hex() if opened.manifest else None,
     }
-    return {**values, **{f"config.{k}": v for k, v in config.model_dump().items()}}
+    described = {**values, **{f"config.{k}": v for k, v in config.model_dump().items()}}
+    origin = None if opened.manifest is None else opened.manifest.origin
+    if origin is not None:
+        described |= {f"origin.{k}": v for k, v in origin.to_values().items() if k != "config"}
+    return described
 
 
 def _tree(opened: Checkpoint) -> ParamTree:

@@ -10,6 +10,7 @@ from psyche_p2p.config import RunConfig, run_id
 from psyche_p2p.coordinator import State
 from psyche_p2p.ids import Height, PeerId, short_id
 from psyche_p2p.wire.messages import Join
+from psyche_p2p.wire.records import MemberStatus
 
 _NOT_BEGUN = "NOT_BEGUN"
 
@@ -50,11 +51,11 @@ def _standing(state: State) -> dict[str, Any]:
 def _members(state: State) -> list[dict[str, Any]]:
     """Everyone who has a part in the run, wants one, or had one; the most points first."""
     joins: dict[PeerId, tuple[Join, str]] = {}
-    for member in state.members:
-        joins[member.peer] = (member.join, member.status.name.lower())
     for what, waiting in (("waiting", state.applicants), ("entering", state.entrants)):
-        for one in waiting:
-            joins[one.peer] = (one.join, what)
+        joins |= {one.peer: (one.join, what) for one in waiting}
+    for member in state.members:
+        if member.status is MemberStatus.ACTIVE or member.peer not in joins:
+            joins[member.peer] = (member.join, member.status.name.lower())
     accounts = {one.peer: one for one in state.accounts}
     rows = []
     for peer in joins.keys() | accounts.keys():

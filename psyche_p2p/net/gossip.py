@@ -21,6 +21,7 @@ from psyche_p2p.log import get_logger
 from psyche_p2p.net.control import Publisher
 from psyche_p2p.net.daemon import Daemon
 from psyche_p2p.net.gatekeeper import Gatekeeper, GossipLimits, Outcome, Validator
+from psyche_p2p.net.tasks import end_tasks
 from psyche_p2p.net.traffic import TrafficMeter
 from psyche_p2p.wire import MAX_ENVELOPE_BYTES, Envelope, open_envelope, seal
 
@@ -118,9 +119,7 @@ class Gossip:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         self._tasks.clear()
         self._publisher.close()
 

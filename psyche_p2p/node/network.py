@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from psyche_p2p.certificate import TlsCertificate
 from psyche_p2p.config import RunConfig, load_run_config, run_id
@@ -133,6 +134,21 @@ async def announce(
     life_s = config.network.record_life_s
     await network.discovery.announce(run_id(config), record, life_s, config.run.name)
     return record
+
+
+async def report_started(
+    network: Network,
+    options: PeerOptions,
+    record: PeerRecord,
+    emit: Callable[[events.Event], None],
+) -> None:
+    """Say where this peer can be found."""
+    peer, addresses = network.daemon.peer_id, await network.multiaddrs()
+    role: Literal["trainer", "witness"] = "witness" if options.is_witness else "trainer"
+    emit(events.Started(peer, record.tier, role, addresses, record.bulk_addresses))
+    _log.info("listening", peer=peer)
+    for address in addresses:
+        _log.info("others join with", bootstrap=address)
 
 
 def roles_of(options: PeerOptions) -> tuple[Role, ...]:

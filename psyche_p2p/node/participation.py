@@ -18,7 +18,7 @@ from psyche_p2p.consensus import (
 )
 from psyche_p2p.coordinator import State, require_welcome
 from psyche_p2p.coordinator.heard import Heard
-from psyche_p2p.errors import PsycheError
+from psyche_p2p.errors import PsycheError, Rejected
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import BlockHash, Height, PeerId, Tier, View, short_id
 from psyche_p2p.log import get_logger
@@ -206,7 +206,7 @@ class Participation:
         around = self._around
         around.settled.on_state(after)
         report_step(before, after, decided.block, around.emit)
-        require_welcome(after, self._me)
+        self._leave_if_ejected(after)
         around.directory.follow(after)
         if after.closed_count > before.closed_count:
             self._parameters.catch_up()
@@ -215,6 +215,14 @@ class Participation:
             self._on_phase(before, after)
         if not any(one.peer == self._me for one in after.active_members):
             self._released.set()
+
+    def _leave_if_ejected(self, state: State) -> None:
+        """Whoever was ejected would wait for ever."""
+        try:
+            require_welcome(state, self._me)
+        except Rejected as rejected:
+            assert self._tree is not None, "started"
+            self._tree.fail(rejected)
 
     def _on_phase(self, before: State, after: State) -> None:
         if before.phase is Phase.COOLDOWN:

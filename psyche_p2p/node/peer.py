@@ -46,6 +46,7 @@ from psyche_p2p.node.network import (
     enter_network,
     find_config,
     load_config,
+    report_started,
     require_own_run,
     require_supported,
 )
@@ -56,7 +57,7 @@ from psyche_p2p.node.reach import report_reach
 from psyche_p2p.node.replay import catch_up, replay_own
 from psyche_p2p.node.settled import Settled
 from psyche_p2p.node.snapshots import Snapshots
-from psyche_p2p.node.supervision import TaskTree
+from psyche_p2p.node.supervision import TaskTree, forward
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.trainer_desk import TrainerDesk
 from psyche_p2p.node.trainer_process import TRAINER
@@ -158,23 +159,8 @@ class Peer:
             IdentitySigner(self._identity, self._run_id), self._take_in, self._statements.add
         )
         self._blobs = BlobDesk(config, self._schema, self._store, self._bulk.swarm, self._directory)
-        self._record = await announce(self._network, options, config, self._bulk, self._own)
-        await self._report_started()
-
-    async def _report_started(self) -> None:
-        addresses = await self._network.multiaddrs()
-        self._emit(
-            events.Started(
-                self._identity.peer_id,
-                self._options.tier or 0,
-                "witness" if self._options.is_witness else "trainer",
-                addresses,
-                self._record.bulk_addresses,
-            )
-        )
-        _log.info("listening", peer=self._identity.peer_id)
-        for address in addresses:
-            _log.info("others join with", bootstrap=address)
+        record = await announce(self._network, options, config, self._bulk, self._own)
+        await report_started(self._network, options, record, self._emit)
 
     def _directory_of(self, wanted: RunId) -> Directory:
         async def renew() -> None:
@@ -206,7 +192,7 @@ class Peer:
         tree.start("reach", report_reach(self._directory, self._own, port))
         ended = asyncio.Event()
         tree.start("run", self._take_part(tree, ended))
-        tree.start("stop", _forward(stop, ended))
+        tree.start("stop", forward(stop, ended))
         if self._uploader is not None:
             tree.start("uploads", self._uploader.run())
         try:
@@ -227,6 +213,7 @@ class Peer:
             ask = partial(find_data_files, self._bulk.joiner_client, self._directory, self._run_id)
             await require_same_beginning(log.head, self._config, self._ready, self._schema, ask)
         state = replay_own(log, self._settled.on_state)
+        require_welcome(state, self._identity.peer_id)
         self._directory.follow(state)
         await self._directory.look_patiently()
         doors = list(self._directory.open_doors().values())
@@ -404,8 +391,3 @@ class Peer:
         """Our request to take part in the next epoch, newer than every earlier one."""
         nonce = next_nonce(state, self._identity.peer_id, self._clock.time_ms())
         return make_join(self._options, self._ready, self._own.fingerprint, self._schema, nonce)
-
-
-async def _forward(stop: asyncio.Event, ended: asyncio.Event) -> None:
-    await stop.wait()
-    ended.set()

@@ -9,7 +9,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-_CANCEL_AGAIN_S = 0.2
+from psyche_p2p.net.tasks import end_tasks
 
 
 class TaskTree:
@@ -29,10 +29,9 @@ class TaskTree:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        while self._tasks:  # before Python 3.12 `wait_for` may swallow a cancellation
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.wait(self._tasks, timeout=_CANCEL_AGAIN_S)
+        while self._tasks:  # one that ends may yet start another
+            await end_tasks(tuple(self._tasks))
+            await asyncio.sleep(0)  # so that those that ended are taken off
         if self._failed is not None and self._failed.done() and not self._failed.cancelled():
             self._failed.exception()  # seen: whoever waited for it has it
 
@@ -65,3 +64,9 @@ class TaskTree:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.fail(error)
+
+
+async def forward(first: asyncio.Event, then: asyncio.Event) -> None:
+    """Set one event once another is."""
+    await first.wait()
+    then.set()

@@ -16,6 +16,7 @@ from psyche_p2p.identity import Identity
 from psyche_p2p.ids import Tier
 from psyche_p2p.keyfile import save_key
 from psyche_p2p.net.multiaddr import Multiaddr, require_peer_address
+from psyche_p2p.node.home import Home
 from psyche_p2p.node.options import PeerOptions, parse_listen
 from psyche_p2p.node.peer import Peer
 from psyche_p2p.observe import events
@@ -97,7 +98,7 @@ def options_of(home: Path, **changes: Any) -> PeerOptions:
 
 
 def _have_key(home: Path, identity: Identity) -> None:
-    home.mkdir(parents=True)
+    home.mkdir(parents=True, exist_ok=True)
     save_key(identity, home / "peer.key")
 
 
@@ -110,9 +111,10 @@ async def living(
         _have_key(home, identity)
     peer = LivingPeer()
     node = Peer(options_of(home, **changes), SystemClock(), peer.emit)
-    peer.task = asyncio.create_task(node.run(peer.stop))
-    try:
-        yield peer
-    finally:
-        peer.task.cancel()
-        await asyncio.gather(peer.task, return_exceptions=True)
+    with Home(home).locked():
+        peer.task = asyncio.create_task(node.run(peer.stop))
+        try:
+            yield peer
+        finally:
+            peer.task.cancel()
+            await asyncio.gather(peer.task, return_exceptions=True)

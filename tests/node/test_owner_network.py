@@ -39,12 +39,15 @@ async def _pause_and_resume(folder: Path) -> None:
     config = make_config(
         run={"owner": OWNER.peer_id, "total_rounds": 100_000},
         members={"init_min_members": 2, "block": [BLOCKED.peer_id]},
+        checkpoint={"every_rounds": 3, "keep": 2},
     )
     run_file = write_run_file(config, folder / "run.toml")
     async with living(folder / "a", run_file=run_file, tier=Tier(0)) as first:
         address = await first.address()
         async with living(folder / "b", bootstrap=(address,)) as second:
             await second.until(RoundClosed, lambda event: event.round == 2)
+            scheduled = await second.until(CheckpointWritten)
+            assert scheduled.param_round == 3
             await _refuse_the_blocked(folder / "blocked", address)
             async with visit((address,), config.run.name, CLOCK) as visitor:
                 paused = await _pause(visitor, first, second)
@@ -72,23 +75,27 @@ async def _pause(visitor: Visitor, first: LivingPeer, second: LivingPeer) -> int
     assert 0 < obeyed.height <= obeyed.state.height
     for peer in (first, second):
         await peer.until(PhaseEntered, lambda event: event.phase == "COOLDOWN")
-        phase = await peer.until(PhaseEntered, lambda event: event.phase == "PAUSED")
-        written = await peer.until(CheckpointWritten)
+        await peer.until(PhaseEntered, lambda event: event.phase == "PAUSED")
+    state = await visitor.look()
+    assert state is not None
+    report = report_run(visitor.config, state, visitor.heights)
+    assert (report["phase"], report["param_round"]) == ("PAUSED", report["round"])
+    for peer in (first, second):
+        written = await peer.until(
+            CheckpointWritten, lambda event: event.param_round == state.param_round
+        )
         taken = open_checkpoint(Path(written.folder)).manifest
         assert taken is not None
         assert taken.origin is not None
-        assert taken.origin.height <= phase.height
-        assert taken.param_root in taken.origin.param_roots
-    state = await visitor.look()
-    report = report_run(visitor.config, state, visitor.heights)
-    assert (report["phase"], report["param_round"]) == ("PAUSED", report["round"])
-    assert report["round"] == written.param_round
+        assert taken.origin.param_roots == state.param_roots
+        assert taken.param_root in state.param_roots
+        assert len(list(Path(written.folder).parent.iterdir())) <= 2
     assert len(report["answered"]) == 2
     assert sorted(row["tier"] for row in report["members"]) == [0, 2]
     assert all(row["points"] > 0 for row in report["members"])
     with pytest.raises(Rejected, match="finished, paused, or about to be"):
         await give_order(visitor, OWNER, OwnerAction.PAUSE, CLOCK, 1.0)
-    return written.param_round
+    return int(state.param_round)
 
 
 async def _resume(visitor: Visitor, first: LivingPeer, second: LivingPeer, paused: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from psyche_p2p.errors import ExitCode
 from tests.node.faults.liar import TWO_BLOBS
 from tests.node.faults.network import Network, liar
 from tests.node.faults.test_faults import SHORT_EPOCHS, TIERS
@@ -34,6 +35,8 @@ def test_every_lie_is_named_and_none_is_believed(tmp_path: Path) -> None:
             network.until_accused(honest, culprit, reason)
         network.until_changed(honest, culprit, "dropped")
         network.order(culprit, TWO_BLOBS)
+        network.until_ended(culprit)
+        assert culprit.exit_code == ExitCode.REJECTED
         network.until_accused(honest, culprit, "two contributions for one batch")
         network.until_changed(honest, culprit, "ejected")
         for peer in honest:
