@@ -36,7 +36,7 @@ _SUMMARIES = {
     "inspect-blob": "Show what is in a blob, and whether it is valid.",
     "keys": "Make and show a peer's identity.",
     "log": "Show a run's stored log, and verify it from its beginning.",
-    "run": "Make a run; check, show and name its configuration.",
+    "run": "Make a run, look at it, pause and resume it; check its configuration.",
     "checkpoint": "Make, cut, join, show and check checkpoints.",
     "print-schema-hash": "Print what peers compare before they train together.",
     "schema-diff": "Say which field of two models differs.",

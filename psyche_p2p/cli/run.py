@@ -1,7 +1,8 @@
-"""`psyche-peer run`: make a run; check, show and name its configuration."""
+"""`psyche-peer run`: make a run, look at it, tell it something, and check its configuration."""
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,23 +18,33 @@ from psyche_p2p.errors import ExitCode
 _file = click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 
 
+# Imported only when they are called: they need torch or the network.
+_LAZY = {
+    "create": "psyche_p2p.cli.run_create:create",
+    "status": "psyche_p2p.cli.run_control:status",
+    "pause": "psyche_p2p.cli.run_control:pause",
+    "resume": "psyche_p2p.cli.run_control:resume",
+    "withdraw": "psyche_p2p.cli.run_control:withdraw",
+}
+
+
 class _RunGroup(click.Group):
-    """Has `create`, which needs torch and is therefore imported only when called."""
+    """Imports some of its commands only when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return ["create", *super().list_commands(ctx)]
+        return [*_LAZY, *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name != "create":
+        if name not in _LAZY:
             return super().get_command(ctx, name)
-        from psyche_p2p.cli.run_create import create
-
-        return create
+        module, _, attribute = _LAZY[name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
 
 
 @click.group(cls=_RunGroup, epilog="Example: psyche-peer run validate configs/nano.toml")
 def run() -> None:
-    """Make a run; check, show and name its configuration."""
+    """Make a run, look at it, and tell it something; check and show its configuration."""
 
 
 @run.command(epilog="Example: psyche-peer run validate configs/nano.toml")

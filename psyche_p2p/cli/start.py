@@ -7,31 +7,27 @@ import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from psyche_p2p.cli.network_options import (
+    CommandT,
+    bootstrap_option,
+    parse_bootstrap,
+    run_option,
+)
 from psyche_p2p.cli.signals import until_stopped_twice
 from psyche_p2p.clock import SystemClock
 from psyche_p2p.errors import ConfigError, ExitCode, PsycheError
 from psyche_p2p.ids import MAX_TIER, Tier
-from psyche_p2p.net.multiaddr import EXAMPLE, require_peer_address
+from psyche_p2p.node.home import DEFAULT_HOME, Home
 from psyche_p2p.node.options import PeerOptions, parse_listen
 from psyche_p2p.observe.events import Event, EventLog, Restarted, Stopped
 
-DEFAULT_HOME = Path("~/.psyche-p2p")
-CommandT = TypeVar("CommandT", bound=Callable[..., Any])
-
 _SHARED = (
-    click.option(
-        "--bootstrap",
-        multiple=True,
-        metavar="ADDRESS",
-        help=f"A peer of the network, such as {EXAMPLE}; may be given several times.",
-    ),
-    click.option(
-        "--run", "run", metavar="NAME|ID", help="Which run. Default: the only one of the network."
-    ),
+    bootstrap_option(),
+    run_option(),
     click.option(
         "--run-file",
         type=click.Path(path_type=Path),
@@ -136,8 +132,9 @@ def start(
     in order; a second one at once.
 
     Exit code 0: finished, or left in order. 3: an option or configuration that means nothing.
-    4: the key. 5: the disk. 6: the network, or no such run. 8: another model. 9: other training
-    data. 10: memory, device, port, clock, or a home or identity already in use. 130: second Ctrl-C.
+    4: the key. 5: the disk. 6: the network, or no such run. 7: the run will never have this peer,
+    which is blocked, not invited or ejected. 8: another model. 9: other training data. 10: memory,
+    device, port, clock, or a home or identity already in use. 130: second Ctrl-C.
     """
     options = _options(
         shared,
@@ -173,7 +170,7 @@ def _options(shared: dict[str, Any], **own: Any) -> PeerOptions:
     home: Path = shared["home"].expanduser()
     return PeerOptions(
         home=home,
-        bootstrap=tuple(require_peer_address(text) for text in shared["bootstrap"]),
+        bootstrap=parse_bootstrap(shared["bootstrap"]),
         run=shared["run"],
         run_file=shared["run_file"],
         listen=parse_listen(shared["listen"]),
@@ -187,8 +184,8 @@ def _options(shared: dict[str, Any], **own: Any) -> PeerOptions:
 
 def _run(options: PeerOptions) -> int:
     """A peer's whole life; what ended it is its last event."""
-    options.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with EventLog.open(options.events) as log:
+    # locked first: the events of a peer that runs there are not ours to write
+    with Home(options.home).locked(), EventLog.open(options.events) as log:
         is_again = (options.home / "runs").is_dir()
         if is_again:
             log.write(Restarted("node", "started again in its home"))

@@ -1,5 +1,6 @@
 """The run's replicated state machine: pure, deterministic, the same on every peer."""
 
+from psyche_p2p.coordinator.admission import require_invited
 from psyche_p2p.coordinator.chain import SEED_CONTEXT, block_hash, next_seed, seed_message
 from psyche_p2p.coordinator.closing import closing_voters, final_attestation
 from psyche_p2p.coordinator.commands import AnyCommand, decode_command, encode_command
@@ -9,7 +10,8 @@ from psyche_p2p.coordinator.committee import (
     proposer_order,
     quorum_at,
 )
-from psyche_p2p.coordinator.epochs import warm_statement
+from psyche_p2p.coordinator.epochs import apply_obey, warm_statement
+from psyche_p2p.coordinator.membership import require_welcome
 from psyche_p2p.coordinator.pool import Pool, order_blobs
 from psyche_p2p.coordinator.proposal import build_block, due_commands, due_times_ms
 from psyche_p2p.coordinator.quorum import compute_quorum, tolerated_liars
@@ -60,6 +62,9 @@ __all__ = [
     "due_times_ms",
     "build_block",
     "warm_statement",
+    "apply_obey",
+    "require_invited",
+    "require_welcome",
     "final_attestation",
     "closing_voters",
     "UNHELD",

@@ -12,11 +12,12 @@ from psyche_p2p.wire.messages import Join
 MAX_ADDRESSES = 8
 MAX_ADDRESS_CHARACTERS = 256
 MAX_DEVICE_CHARACTERS = 128
+_ANOTHER_RUN = "only a run with another configuration can take it"
 
 
 def require_admissible(rules: Rules, schema_hash: SchemaHash, admit: Admit, verify: Verify) -> None:
     """Rejected, with the reason, unless this peer may take part as it says."""
-    _require_invited(rules, admit.peer)
+    require_invited(rules, admit.peer)
     _require_meaningful(rules, admit.join)
     if admit.join.schema_hash != schema_hash:
         raise Rejected(
@@ -27,11 +28,12 @@ def require_admissible(rules: Rules, schema_hash: SchemaHash, admit: Admit, veri
     require_signed(verify, rules.run_id, admit.peer, admit.join, admit.signature)
 
 
-def _require_invited(rules: Rules, peer: PeerId) -> None:
+def require_invited(rules: Rules, peer: PeerId) -> None:
+    """Rejected, with the reason, if the run's configuration keeps this peer out for good."""
     if peer in rules.block:
-        raise Rejected(f"{short_id(peer)} is blocked (members.block)")
+        raise Rejected(f"{short_id(peer)} is blocked (members.block)", _ANOTHER_RUN)
     if rules.allow and peer not in rules.allow:
-        raise Rejected(f"{short_id(peer)} is not invited (members.allow)")
+        raise Rejected(f"{short_id(peer)} is not invited (members.allow)", _ANOTHER_RUN)
 
 
 def _require_meaningful(rules: Rules, join: Join) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from psyche_p2p.coordinator.admission import require_admissible
+from psyche_p2p.coordinator.admission import require_admissible, require_invited
 from psyche_p2p.coordinator.ledger import forfeit, note_nonce
 from psyche_p2p.coordinator.require import (
     require_account,
@@ -39,6 +39,13 @@ def apply_admit(state: State, command: Admit, verify: Verify) -> State:
         raise Rejected(f"{MAX_APPLICANTS} peers are waiting already")
     noted = note_nonce(state, command.peer, command.join.nonce)
     return replace(noted, applicants=applicants)
+
+
+def require_welcome(state: State, peer: PeerId) -> None:
+    """Rejected, with the reason, if no join of this peer can ever be accepted."""
+    require_invited(state.rules, peer)
+    if state.find_account(peer) is not None:
+        require_account(state, peer)
 
 
 def apply_release(state: State, command: Release, verify: Verify) -> State:

@@ -150,7 +150,8 @@ def _urgent(state: State, pool: Pool) -> Iterator[AnyCommand]:
     yield from pool.evidence
     yield from find_double_commitments(pool.commitments)
     yield from find_failed_work(state, pool.verdicts)
-    for signed in sorted(pool.orders, key=lambda one: one.message.nonce):
+    orders = [one for one in pool.orders if one.sender == state.rules.owner]
+    for signed in sorted(orders, key=lambda one: one.message.nonce):
         yield wire.Obey(signed.message, signed.signature)
     for signed in pool.withdrawals:
         yield wire.Release(signed.sender, signed.message, signed.signature)

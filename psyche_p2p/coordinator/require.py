@@ -42,7 +42,10 @@ def require_account(state: State, peer: PeerId) -> Account:
     if account is None:
         raise Rejected(f"{short_id(peer)} has never been admitted to this run")
     if account.is_banned:
-        raise Rejected(f"{short_id(peer)} has been ejected from this run")
+        raise Rejected(
+            f"{short_id(peer)} has been ejected from this run for misconduct proven in its log",
+            "an ejection is for good",
+        )
     return account
 
 

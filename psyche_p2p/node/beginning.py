@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from psyche_p2p.config import RunConfig, run_id
 from psyche_p2p.coordinator.logfile import LogHead
+from psyche_p2p.data.manifest import Manifest, decode_manifest, describe_difference
 from psyche_p2p.errors import DataError, ModelError
 from psyche_p2p.ids import BlobHash, ParamRoot, RunId, SchemaHash
 from psyche_p2p.model.initial_values import initial_roots
@@ -37,10 +39,17 @@ async def find_beginnings(
     return Beginnings(run_id(config), schema, roots, manifest)
 
 
-def require_same_beginning(
-    head: LogHead, config: RunConfig, ready: Ready, schema: SchemaHash
+async def require_same_beginning(
+    head: LogHead,
+    config: RunConfig,
+    ready: Ready,
+    schema: SchemaHash,
+    ask_data_files: Callable[[bytes], Awaitable[Manifest | None]],
 ) -> None:
-    """An error that says what differs, if this machine would begin the run with something else."""
+    """An error that says what differs, if this machine would begin the run with something else.
+
+    `ask_data_files` gets from others the manifest of a hash.
+    """
     genesis = head.genesis
     if genesis.schema_hash != schema:
         raise ModelError(
@@ -49,13 +58,18 @@ def require_same_beginning(
             "psyche-peer schema-diff shows which field differs; use the run's version",
         )
     if genesis.data_manifest.hex() != ready.data_manifest:
+        theirs = await ask_data_files(genesis.data_manifest)
+        difference = ""
+        if theirs is not None:
+            ours = decode_manifest(ready.data_files.encode(), "our own")
+            difference = f": {describe_difference(ours, theirs)}"
         raise DataError(
             f"the training data here ({ready.data_manifest[:16]}) is not the run's "
-            f"({genesis.data_manifest.hex()[:16]})",
+            f"({genesis.data_manifest.hex()[:16]}){difference}",
             _data_cure(config),
         )
-    ours = _decode_roots(ready)
-    if genesis.param_roots[: len(ours)] != ours:
+    roots = _decode_roots(ready)
+    if genesis.param_roots[: len(roots)] != roots:
         raise ModelError(
             "the first parameters of this software are not those of the run",
             "use the version of psyche-p2p that the run was begun with",

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from psyche_p2p.blobs import (
     BlobStore,
     Expectation,
+    Origin,
     Reason,
+    expect_run_targets,
     grid_entries,
     read_layout,
     read_update,
@@ -16,7 +18,7 @@ from psyche_p2p.blobs import (
 )
 from psyche_p2p.blobs.validate import Flaw
 from psyche_p2p.config import RunConfig, run_id
-from psyche_p2p.ids import BlobHash, PeerId, RoundIndex, SchemaHash, Tier
+from psyche_p2p.ids import BlobHash, EpochIndex, PeerId, RoundIndex, SchemaHash, Tier
 from psyche_p2p.net.bulk_client import Contact
 from psyche_p2p.net.swarm import Swarm
 from psyche_p2p.node.directory import Directory
@@ -70,6 +72,29 @@ class BlobDesk:
         may_be_empty = opened.learning_rate_bits == 0
         return await asyncio.to_thread(
             self._check_now, commitment.blob_hash, expected, may_be_empty
+        )
+
+    async def check_targets(
+        self, commitment: Commitment, epoch: EpochIndex, opened: OpenRound, teacher: PeerId
+    ) -> list[Reason]:
+        """Every reason to refuse a blob that is here as a teacher's targets for a batch."""
+        origin = Origin(
+            run_id=self._run_id,
+            epoch=epoch,
+            round=opened.round,
+            tier=Tier(0),
+            schema_hash=self._schema_hash,
+            batch=commitment.batch,
+            producer=teacher,
+        )
+        expected = expect_run_targets(
+            self._config,
+            origin,
+            max_bytes=commitment.size_bytes,
+            payload_hash=commitment.payload_hash,
+        )
+        return await asyncio.to_thread(
+            lambda: validate_blob(self._store.read(commitment.blob_hash), expected)
         )
 
     def keep(self, blob: BlobHash, round_index: RoundIndex) -> None:

@@ -2,8 +2,8 @@
 
 peer.key          the identity (made at the first start)
 certificate       the span of its TLS certificate, which with the key makes the same one again
-lock              held while a peer runs here
-runs/<run id>/    log, wal, store/, checkpoint/
+lock              held while a peer runs here, and says which process that is
+runs/<run id>/    log, wal, store/, checkpoints/
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from psyche_p2p.identity import Identity
 from psyche_p2p.ids import RunId
 from psyche_p2p.keyfile import load_key, save_key
 
+DEFAULT_HOME = Path("~/.psyche-p2p")
 _DAY_S = 86400
+_PID_BYTES = 32
 _VALID_DAYS = 365
 _RENEW_BEFORE_DAYS = 30
 
@@ -51,8 +53,8 @@ class RunFolder:
         return self.root / "snapshots.json"
 
     @property
-    def checkpoint(self) -> Path:
-        return self.root / "checkpoint"
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
 
 
 class Home:
@@ -77,9 +79,30 @@ class Home:
                 f"another peer is running in {str(self._root)!r}", "stop it, or use another --home"
             ) from error
         try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             yield
         finally:
             os.close(descriptor)
+
+    def runner(self) -> int | None:
+        """The process of the peer that runs here; None if none does.
+
+        The lock is what counts: what a file says of a process that is gone means nothing.
+        """
+        try:
+            descriptor = os.open(self._root / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise storage_error("cannot use", self._root, error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read_pid(os.pread(descriptor, _PID_BYTES, 0))
+        finally:
+            os.close(descriptor)
+        return None
 
     def identity(self) -> Identity:
         """The peer's key; a new one at the first start."""
@@ -114,6 +137,15 @@ class Home:
         folder = self._root / "runs"
         roots = sorted(folder.iterdir()) if folder.is_dir() else []
         return [RunFolder(root) for root in roots if (root / "log").exists()]
+
+    def knows(self, run_id: RunId) -> bool:
+        """Whether there is a log of this run here."""
+        return any(one.root.name == run_id.hex()[:16] for one in self.known_runs())
+
+
+def _read_pid(text: bytes) -> int | None:
+    digits = text.strip()
+    return int(digits) if digits.isdigit() else None
 
 
 def _read_day(path: Path) -> int | None:

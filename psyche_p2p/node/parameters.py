@@ -17,6 +17,7 @@ from psyche_p2p.errors import StorageError, Unavailable
 from psyche_p2p.ids import ParamRoot, RoundIndex, Tier
 from psyche_p2p.log import get_logger
 from psyche_p2p.node.blob_desk import BlobDesk
+from psyche_p2p.node.checkpoints import Checkpoints
 from psyche_p2p.node.settled import Settled
 from psyche_p2p.node.snapshots import Snapshots
 from psyche_p2p.node.trainer_desk import TrainerDesk, TrainerLost
@@ -30,10 +31,12 @@ from psyche_p2p.train.messages import (
     Evaluated,
     Load,
     Loaded,
+    MakeTargets,
     Save,
     Saved,
     Snapshot,
     Snapshotted,
+    TargetsMade,
     Train,
     Trained,
 )
@@ -76,6 +79,7 @@ class Parameters:
         blobs: BlobDesk,
         snapshots: Snapshots,
         donors: Donors,
+        checkpoints: Checkpoints,
         emit: Emit,
     ) -> None:
         self._desk = desk
@@ -84,6 +88,7 @@ class Parameters:
         self._blobs = blobs
         self._snapshots = snapshots
         self._donors = donors
+        self._checkpoints = checkpoints
         self._emit = emit
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._history: dict[RoundIndex, Roots] = {}
@@ -118,6 +123,20 @@ class Parameters:
 
         self._jobs.put_nowait(job)
 
+    def make_targets(
+        self,
+        command: MakeTargets,
+        is_wanted: Callable[[], bool],
+        done: Callable[[TargetsMade], None],
+    ) -> None:
+        """Compute a student's targets when their turn comes, if the round is still open then."""
+
+        async def job() -> None:
+            if is_wanted():
+                done(await self._ask(command, TargetsMade))
+
+        self._jobs.put_nowait(job)
+
     def store_for(self, tiers: frozenset[Tier]) -> None:
         """The parameters rest: store them for whoever needs them, and for our own restart."""
 
@@ -127,15 +146,14 @@ class Parameters:
 
         self._jobs.put_nowait(job)
 
-    def evaluate_and_save(self, folder: str) -> None:
+    def evaluate_and_save(self) -> None:
         """Measure the held-out loss and write a checkpoint."""
 
         async def job() -> None:
             found = await self._ask(Evaluate(_EVALUATED_SAMPLES), Evaluated)
             for tier, loss in zip(found.tiers, found.losses, strict=True):
                 self._emit(events.Evaluated(self.applied, tier, loss))
-            saved = await self._ask(Save(folder), Saved)
-            _log.info("checkpoint written", folder=saved.folder, rounds=self.applied)
+            await self._save_checkpoint()
 
         self._jobs.put_nowait(job)
 
@@ -151,6 +169,8 @@ class Parameters:
 
     def compare_with_log(self) -> None:
         """Look whether the roots agreed on are ours; if not, stop and take the others'."""
+        if self._checkpoints.is_any_decided:
+            self._jobs.put_nowait(self._settle_checkpoints)
         if not self.is_sound:
             return
         for param_round, ours in self._history.items():
@@ -257,6 +277,8 @@ class Parameters:
         while (closed := self._settled.round(self.applied)) is not None:
             await self._apply(closed)
             await self._snapshot_if_due()
+            if self._checkpoints.is_scheduled(self.applied):
+                await self._save_checkpoint()
 
     async def _apply(self, closed: ClosedRound) -> None:
         """One round's accepted updates: all of them, from whoever has what is missing here."""
@@ -286,6 +308,26 @@ class Parameters:
                     await self._take_snapshot(tier)
         if self.applied % SNAPSHOT_ROUNDS == 0 and now >= self._next_snapshot_at:
             await self._take_snapshot(self._tier)
+
+    async def _save_checkpoint(self) -> None:
+        """Write a checkpoint, to be published once the log agrees on its root."""
+        param_round = self.applied
+        if not self._checkpoints.is_missing(param_round):
+            return
+        place = self._checkpoints.unproven_place(param_round)
+        try:
+            await self._ask(Save(str(place)), Saved)
+        except TrainerFailed as failed:  # a full disk must not hold up the parameters
+            _log.error("no checkpoint", rounds=param_round, cause=str(failed))
+            return
+        self._checkpoints.take(param_round)
+        await self._settle_checkpoints()
+
+    async def _settle_checkpoints(self) -> None:
+        for decision in self._checkpoints.take_decided():
+            folder = await asyncio.to_thread(self._checkpoints.carry_out, decision)
+            if folder is not None:
+                self._checkpoints.on_published(folder, decision.param_round)
 
     async def _take_snapshot(self, tier: Tier) -> None:
         if self._snapshots.has(self.applied, tier):

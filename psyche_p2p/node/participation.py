@@ -16,7 +16,7 @@ from psyche_p2p.consensus import (
     SignatureChecker,
     Timeouts,
 )
-from psyche_p2p.coordinator import State
+from psyche_p2p.coordinator import State, require_welcome
 from psyche_p2p.coordinator.heard import Heard
 from psyche_p2p.errors import PsycheError
 from psyche_p2p.identity import Identity
@@ -38,6 +38,7 @@ from psyche_p2p.node.supervision import TaskTree
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.node.voting import Voting, WatchedRun
+from psyche_p2p.node.waiting import what_is_missing
 from psyche_p2p.node.wal import FileWal
 from psyche_p2p.node.witnessing import NoParameters
 from psyche_p2p.observe import events
@@ -72,7 +73,6 @@ class Circumstances:
     make_join: Callable[[State], Join]
     emit: Callable[[events.Event], None]
     told: Told
-    checkpoint_folder: str
 
 
 class Participation:
@@ -125,6 +125,7 @@ class Participation:
             around.timers,
             around.make_join,
             around.emit,
+            around.config.distillation,
         )
 
     @property
@@ -205,6 +206,7 @@ class Participation:
         around = self._around
         around.settled.on_state(after)
         report_step(before, after, decided.block, around.emit)
+        require_welcome(after, self._me)
         around.directory.follow(after)
         if after.closed_count > before.closed_count:
             self._parameters.catch_up()
@@ -218,7 +220,7 @@ class Participation:
         if before.phase is Phase.COOLDOWN:
             tiers = frozenset(Tier(one.join.tier) for one in after.applicants)
             self._parameters.store_for(tiers)
-            self._parameters.evaluate_and_save(self._around.checkpoint_folder)
+            self._parameters.evaluate_and_save()
         elif after.phase is Phase.WARMUP:
             self._parameters.store_for(frozenset(Tier(one.join.tier) for one in after.entrants))
         if after.phase is Phase.FINISHED:
@@ -255,9 +257,14 @@ class Participation:
         Members tell each other. Whoever was away for long is no member any more, and those it
         knows from its old log may be gone.
         """
+        told = None
         while True:
             height = self.state.height
             await asyncio.sleep(_WATCH_S)
+            missing = what_is_missing(self.state) if self.state.height == height else None
+            if missing != told and missing is not None:
+                _log.info("the run waits", cause=missing)
+            told = missing
             doors = sorted(self._around.directory.open_doors())
             if doors and self.state.height == height:
                 self._pull_from(random.SystemRandom().choice(doors))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from psyche_p2p.consensus import SignatureChecker, verify_chain
 from psyche_p2p.consensus.run import RunApplication
@@ -25,6 +25,13 @@ _log = get_logger(__name__)
 OnState = Callable[[State], None]
 
 
+class Keeper(Protocol):
+    """Where fetched blocks go."""
+
+    def append(self, decided: DecidedBlock) -> None:
+        """Keep the next block."""
+
+
 def replay_own(log: LogStore, on_state: OnState) -> State:
     """The state after the blocks on this disk, which were checked before they came there."""
     state = begin_log(log.head)
@@ -41,7 +48,7 @@ def replay_own(log: LogStore, on_state: OnState) -> State:
 
 async def catch_up(
     state: State,
-    log: LogStore,
+    log: Keeper,
     client: BulkClient,
     contacts: Sequence[Contact],
     on_state: OnState,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from statistics import fmean
 from typing import Any, Protocol, TypeAlias
 
 from psyche_p2p.blobs import BlobError
+from psyche_p2p.config import DistillationConfig
 from psyche_p2p.coordinator import (
     Signed,
     State,
@@ -22,6 +24,7 @@ from psyche_p2p.errors import StorageError, Unavailable
 from psyche_p2p.ids import BatchInterval, BlobHash, ParamRoot, PeerId, RoundIndex, short_id
 from psyche_p2p.log import get_logger
 from psyche_p2p.node.blob_desk import BlobDesk
+from psyche_p2p.node.teaching import Teacher, Teaching
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.observe import events
@@ -36,7 +39,7 @@ _log = get_logger(__name__)
 _Contribution: TypeAlias = tuple[PeerId, BlobHash]
 
 
-class Held(Protocol):
+class Held(Teacher, Protocol):
     """What this peer knows of the parameters; a witness without a model knows nothing of them."""
 
     @property
@@ -66,6 +69,7 @@ class RoundWork:
         timers: Timers,
         make_join: Callable[[State], Join],
         emit: Callable[[events.Event], None],
+        distillation: DistillationConfig,
     ) -> None:
         self._me = me
         self._state = state
@@ -76,6 +80,16 @@ class RoundWork:
         self._timers = timers
         self._make_join = make_join
         self._emit = emit
+        self._teaching = Teaching(
+            me,
+            distillation,
+            heard,
+            voice,
+            blobs,
+            held,
+            lambda index: self._open_round(index) is not None,
+            emit,
+        )
         self.is_leaving = False
         self._begun: set[RoundIndex] = set()
         self._said: dict[int | str, Envelope] = {}
@@ -109,10 +123,12 @@ class RoundWork:
     def on_statement(self, envelope: Envelope) -> None:
         """Somebody committed to a blob: fetch it."""
         if isinstance(envelope.message, Commitment):
+            self._teaching.on_commitment(as_signed(envelope))
             self._fetch(as_signed(envelope))
 
     async def close(self) -> None:
         """Stop fetching."""
+        await self._teaching.close()
         tasks = [task for _, task in self._fetching.values()]
         for task in tasks:
             task.cancel()
@@ -167,22 +183,33 @@ class RoundWork:
 
     def _work_on_rounds(self, state: State) -> None:
         for opened in state.open_rounds:
+            self._teaching.teach(state.epoch, opened)  # before we train: students wait for it
             for slot in opened.slots:
                 if slot.trainer == self._me and opened.round not in self._begun:
-                    self._train(state, opened, slot)
+                    self._begin(state, opened, slot)
             for signed in list(self._heard.commitments_of(opened.round)):
                 self._fetch(signed)
             self._attest_if_complete(opened)
             self._timers.after(PATIENCE_MS, self._attest_late, opened)
 
-    def _train(self, state: State, opened: OpenRound, slot: Slot) -> None:
+    def _begin(self, state: State, opened: OpenRound, slot: Slot) -> None:
+        """Train a batch: at once, or as soon as its teacher's targets are here."""
         self._begun.add(opened.round)
+        if self._teaching.is_student(opened, slot):
+            go_on = partial(self._train, state, opened, slot)
+            self._teaching.learn(state.epoch, opened, slot, go_on)
+        else:
+            self._train(state, opened, slot)
+
+    def _train(self, state: State, opened: OpenRound, slot: Slot, targets: str = "") -> None:
         command = Train(
             epoch=state.epoch,
             round=opened.round,
             batch_start=slot.batch.start,
             batch_end=slot.batch.end,
             learning_rate_bits=opened.learning_rate_bits,
+            teacher=slot.teacher or "",
+            targets=targets,
         )
         self._parameters.train(
             command,
@@ -386,6 +413,7 @@ class RoundWork:
 
     def _forget_before(self, first: RoundIndex) -> None:
         self._give_up_before(first)
+        self._teaching.forget_before(first)
         self._begun = {one for one in self._begun if one >= first}
         self._holding = {k: v for k, v in self._holding.items() if k >= first}
         self._attested = {k: v for k, v in self._attested.items() if k >= first}

@@ -9,7 +9,7 @@ from typing import NoReturn
 from psyche_p2p.ids import ParamRoot, RoundIndex, Tier
 from psyche_p2p.node.blob_desk import BlobDesk
 from psyche_p2p.node.settled import Settled
-from psyche_p2p.train.messages import Train, Trained
+from psyche_p2p.train.messages import MakeTargets, TargetsMade, Train, Trained
 
 _KEPT_ROUNDS = 64  # of updates, for those who come back and have to replay them
 
@@ -36,6 +36,14 @@ class NoParameters:
     ) -> NoReturn:
         raise AssertionError("a witness is given no batches")
 
+    def make_targets(
+        self,
+        _command: MakeTargets,
+        _is_wanted: Callable[[], bool],
+        _done: Callable[[TargetsMade], None],
+    ) -> NoReturn:
+        raise AssertionError("a witness teaches nobody")
+
     def catch_up(self) -> None:
         """Keep the updates of the last rounds, for those who need them."""
         first = RoundIndex(max(0, self._settled.closed_count - _KEPT_ROUNDS))
@@ -48,7 +56,7 @@ class NoParameters:
     def store_for(self, _tiers: frozenset[Tier]) -> None:
         """It has nothing to store."""
 
-    def evaluate_and_save(self, _folder: str) -> None:
+    def evaluate_and_save(self) -> None:
         """It has nothing to evaluate."""
 
     async def drain(self) -> None:

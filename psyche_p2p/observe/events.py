@@ -205,6 +205,24 @@ class Traffic(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointWritten(Event):
+    """The parameters after so many rounds are in a folder, and the log vouches for them."""
+
+    NAME: ClassVar[str] = "checkpoint_written"
+    param_round: int
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointUploaded(Event):
+    """The checkpoint is on a hub as well; `commit` names it there."""
+
+    NAME: ClassVar[str] = "checkpoint_uploaded"
+    param_round: int
+    commit: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished(Event):
     """The run is over, and this peer holds its last parameters."""
 

@@ -112,6 +112,8 @@ class Ready:
     roots: tuple[str, ...]
     memory_bytes: int
     seconds: float
+    data_files: str = ""
+    """The manifest itself, encoded, for peers whose data differs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from psyche_p2p.coordinator import committee_at, genesis_state
+from psyche_p2p.coordinator import committee_at, genesis_state, require_welcome
+from psyche_p2p.coordinator.membership import eject
 from psyche_p2p.errors import Rejected
 from psyche_p2p.ids import EpochIndex, PeerId, RunId, SchemaHash, Tier
 from psyche_p2p.wire import Capabilities, Phase, Role, Withdraw
@@ -186,3 +187,19 @@ def test_a_genesis_of_another_run_or_out_of_order_is_refused() -> None:
     forged = replace(genesis.founders[0], join=make_join(nonce=9))
     with pytest.raises(Rejected, match="did not sign this Join"):
         genesis_state(config, replace(genesis, founders=(forged,)))
+
+
+def test_who_can_never_be_admitted_is_told_why() -> None:
+    invited = World.start(make_config(members={"allow": [identity(1).peer_id]}), 1)
+    require_welcome(invited.state, identity(1).peer_id)
+    with pytest.raises(Rejected, match=r"not invited \(members.allow\); only a run"):
+        require_welcome(invited.state, NEWCOMER.peer_id)
+    blocking = World.start(make_config(members={"block": [NEWCOMER.peer_id]}), 2)
+    with pytest.raises(Rejected, match=r"blocked \(members.block\); only a run"):
+        require_welcome(blocking.state, NEWCOMER.peer_id)
+    state = World.start(make_config(), 2).state
+    require_welcome(state, NEWCOMER.peer_id)
+    ejected = eject(state, identity(1).peer_id)
+    require_welcome(ejected, identity(2).peer_id)
+    with pytest.raises(Rejected, match="ejected from this run for misconduct"):
+        require_welcome(ejected, identity(1).peer_id)

@@ -21,10 +21,12 @@ from psyche_p2p.wire.commands import (
     Admit,
     CloseRound,
     Contribution,
+    Obey,
     OpenEpoch,
     Release,
     Witnessing,
 )
+from psyche_p2p.wire.messages import OwnerAction, OwnerOrder
 from tests.coordinator.world import World, identity, make_config, make_join
 
 HUGE = 2**63 - 1
@@ -121,3 +123,16 @@ def test_time_alone_makes_a_block_due_when_it_was_said_to(phase: Phase) -> None:
     (due_ms,) = due_times_ms(world.state)
     assert due_commands(world.state, world.heard(), due_ms - 1) == ()
     assert len(due_commands(world.state, world.heard(), due_ms)) == 1
+
+
+def test_nobody_proposes_the_order_of_a_stranger() -> None:
+    owner, stranger = identity(60), identity(61)
+    world = World.start(make_config(run={"owner": owner.peer_id}), 3)
+    orders = tuple(
+        world.say(who.peer_id, OwnerOrder(OwnerAction.PAUSE, nonce))
+        for who, nonce in ((stranger, 1), (owner, 2), (stranger, 3))
+    )
+    due = due_commands(world.state, Pool(orders=orders), world.clock_ms)
+    assert [command.order.nonce for command in due if isinstance(command, Obey)] == [2]
+    world.decide(*due)
+    assert world.state.phase is Phase.PAUSED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,15 @@ def test_a_second_peer_in_the_same_folder_is_told_so(tmp_path: Path) -> None:
         second.locked().__enter__()
     with Home(tmp_path).locked():
         pass  # free again
+
+
+def test_who_runs_in_a_folder_is_known_while_it_runs(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert home.runner() is None
+    with home.locked():
+        assert Home(tmp_path).runner() == os.getpid()
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    assert home.runner() is None  # whatever the file still says
 
 
 def test_identity_and_certificate_outlive_a_restart_until_they_must_be_renewed(
