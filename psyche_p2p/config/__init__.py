@@ -4,6 +4,7 @@ from psyche_p2p.config.canonical import canonical_bytes, decode_run_config, run_
 from psyche_p2p.config.load import load_run_config, parse_run_config
 from psyche_p2p.config.schema import (
     AdamWConfig,
+    BeginningConfig,
     CheckpointConfig,
     CommitteeConfig,
     DataConfig,
@@ -26,6 +27,7 @@ from psyche_p2p.config.schema import (
 __all__ = [
     "RunConfig",
     "RunSection",
+    "BeginningConfig",
     "MembersConfig",
     "RoundsConfig",
     "CommitteeConfig",

@@ -77,6 +77,7 @@ class Trainer:
             memory_bytes=estimate_bytes(shop.config, shop.tier, self._micro_batch),
             seconds=seconds,
             data_files=encode_manifest(shop.samples.manifest).decode(),
+            first_roots=tuple(root.hex() for root in shop.first_roots),
         )
 
     def train(self, command: Train) -> Trained:
