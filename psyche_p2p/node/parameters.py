@@ -17,7 +17,7 @@ from psyche_p2p.errors import StorageError, Unavailable
 from psyche_p2p.ids import ParamRoot, RoundIndex, Tier
 from psyche_p2p.log import get_logger
 from psyche_p2p.node.blob_desk import BlobDesk
-from psyche_p2p.node.checkpoints import Checkpoints
+from psyche_p2p.node.checkpoints import MOST_BEHIND, Checkpoints
 from psyche_p2p.node.settled import Settled
 from psyche_p2p.node.snapshots import Snapshots
 from psyche_p2p.node.trainer_desk import TrainerDesk, TrainerLost
@@ -146,8 +146,15 @@ class Parameters:
 
         self._jobs.put_nowait(job)
 
-    def evaluate_and_save(self) -> None:
-        """Measure the held-out loss and write a checkpoint."""
+    def evaluate_and_save(self, *, is_last: bool) -> None:
+        """Measure the held-out loss and write a checkpoint.
+
+        Whoever is still catching up leaves that to the others: the next epoch would begin without
+        it, unless these parameters are the run's last.
+        """
+        is_behind = self._settled.closed_count - self.applied > MOST_BEHIND
+        if not is_last and (is_behind or not self.is_sound):
+            return
 
         async def job() -> None:
             found = await self._ask(Evaluate(_EVALUATED_SAMPLES), Evaluated)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from psyche_p2p.blobs import Origin, read_layout, read_update, seal_update
 from psyche_p2p.data.manifest import encode_manifest
-from psyche_p2p.distill.gate import compute_gate
+from psyche_p2p.distill.gating import compute_gate
 from psyche_p2p.distill.targets import make_targets
 from psyche_p2p.errors import ModelError, ResourceError
 from psyche_p2p.ids import BatchInterval, BlobHash, EpochIndex, RoundIndex, Tier
