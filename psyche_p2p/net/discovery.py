@@ -140,11 +140,16 @@ class Discovery:
     ) -> None:
         """Publish our record of a run, and its name, now and until further notice.
 
+        If nobody takes it now (those we know may be dying), it is tried again until somebody does.
         ResourceError if another process with our identity is already in the run.
         """
         await self._require_identity_free(run_id, record)
         self._announcements[run_id] = _Announcement(record, name, min(life_s, MAX_RECORD_LIFE_S))
-        await self._publish(run_id)
+        self._due_at[run_id] = self._clock.monotonic_s()
+        try:
+            await self._publish(run_id)
+        except Unavailable as error:
+            _log.warning("our record is not out yet", cause=str(error))
 
     async def withdraw(self, run_id: RunId) -> None:
         """Publish nothing more of a run; what is out there expires."""

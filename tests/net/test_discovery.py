@@ -14,6 +14,7 @@ from psyche_p2p.clock import SystemClock
 from psyche_p2p.errors import ConfigError, ResourceError, Unavailable
 from psyche_p2p.ids import RunId, Signature, Tier
 from psyche_p2p.net.daemon import Daemon, DaemonConfig
+from psyche_p2p.net.dht import Dht
 from psyche_p2p.net.discovery import Discovery, DiscoveryEvent, SwarmReached
 from psyche_p2p.net.multiaddr import Multiaddr, parse_multiaddr
 from psyche_p2p.net.records import run_key, subkey_of
@@ -153,6 +154,25 @@ def test_a_record_is_written_again_before_it_expires() -> None:
 
             await until(is_renewed)
             assert time.time() < first, "it was written again only after it had expired"
+
+    run(test())
+
+
+def test_a_record_that_nobody_takes_at_first_is_published_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, refusals = Dht.store, [False, False]
+
+    async def reluctant_store(dht: Dht, *details: Any) -> bool:
+        return refusals.pop() if refusals else await store(dht, *details)
+
+    monkeypatch.setattr(Dht, "store", reluctant_store)
+
+    async def test() -> None:
+        async with swarm("seed", "alice") as ((_, at_seed), (alice, at_alice)):
+            await announce(alice, at_alice)
+            await until(lambda: finds(at_seed, alice))
+            assert not refusals
 
     run(test())
 
