@@ -33,7 +33,7 @@ from psyche_p2p.ids import (
 SEED_BYTES = 32
 _SIGNING_PREFIX = b"psyche-p2p/v1 "
 _MAX_CONTEXT_BYTES = 255
-_MAX_SEEN = 8192
+_MAX_SEEN = 4096
 _seen_good: OrderedDict[bytes, None] = OrderedDict()
 """Signatures that were found good: the same statement comes by gossip, in a block, from others."""
 

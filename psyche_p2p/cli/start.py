@@ -21,7 +21,7 @@ from psyche_p2p.cli.signals import until_stopped_twice
 from psyche_p2p.clock import SystemClock
 from psyche_p2p.errors import ConfigError, ExitCode, PsycheError
 from psyche_p2p.ids import MAX_TIER, Tier
-from psyche_p2p.node.home import DEFAULT_HOME
+from psyche_p2p.node.home import DEFAULT_HOME, Home
 from psyche_p2p.node.options import PeerOptions, parse_listen
 from psyche_p2p.observe.events import Event, EventLog, Restarted, Stopped
 
@@ -107,6 +107,18 @@ def _shared(command: CommandT) -> CommandT:
     metavar="DIR",
     help="Where the run's token files are on this machine.",
 )
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="What the run begins with, for the first peers of a run that goes on from another.",
+)
+@click.option(
+    "--upload",
+    metavar="REPO",
+    help="Also put checkpoints onto a Hugging Face hub, into this repository (private if it is "
+    "new). Needs the `hub` extra, and HF_TOKEN or `hf auth login`.",
+)
 @click.option("--compile", "use_compile", is_flag=True, help="Use torch.compile.")
 @click.option(
     "--trainer-command",
@@ -121,6 +133,8 @@ def start(
     threads: int,
     micro_batch: int,
     data_dir: Path | None,
+    checkpoint: Path | None,
+    upload: str | None,
     use_compile: bool,
     trainer_command: str,
     **shared: Any,
@@ -143,6 +157,8 @@ def start(
         threads=threads,
         micro_batch=micro_batch,
         data_dir=data_dir,
+        checkpoint=checkpoint,
+        upload=upload,
         compile=use_compile,
         trainer_command=tuple(shlex.split(trainer_command)),
     )
@@ -184,8 +200,8 @@ def _options(shared: dict[str, Any], **own: Any) -> PeerOptions:
 
 def _run(options: PeerOptions) -> int:
     """A peer's whole life; what ended it is its last event."""
-    options.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with EventLog.open(options.events) as log:
+    # locked first: the events of a peer that runs there are not ours to write
+    with Home(options.home).locked(), EventLog.open(options.events) as log:
         is_again = (options.home / "runs").is_dir()
         if is_again:
             log.write(Restarted("node", "started again in its home"))

@@ -67,11 +67,12 @@ async def _try_one(
 def none_reached(failures: Sequence[PsycheError]) -> PsycheError:
     """The one error for a bootstrap list of which nothing works."""
     first = failures[0]
-    if len(failures) == 1:
+    if len(failures) == 1 and first.cure:
         return first
     kind = ConfigError if all(isinstance(f, ConfigError) for f in failures) else Unavailable
+    cause = f"none of {len(failures)} bootstrap addresses can be reached; the first: {first.cause}"
     return kind(
-        f"none of {len(failures)} bootstrap addresses can be reached; the first: {first.cause}",
+        first.cause if len(failures) == 1 else cause,
         first.cure or "check the network, and ask for present addresses",
     )
 

@@ -120,6 +120,15 @@ class BulkClient:
         pieces = self._stream(contact, "Describe", request, MAX_DESCRIPTION_PIECES, False)
         return self._decode(contact, RunDescription, b"".join([piece async for piece in pieces]))
 
+    async def data_files(self, contact: Contact, run_id: RunId) -> bytes:
+        """The encoded manifest of the data that the peer trains on, which the caller must check.
+
+        UnknownRun if it is not in the run.
+        """
+        request = encode(DescribeRequest(run_id, None))
+        pieces = self._stream(contact, "DataFiles", request, MAX_DESCRIPTION_PIECES, False)
+        return b"".join([piece async for piece in pieces])
+
     async def compare(self, contact: Contact, ours: AntiEntropyDigest) -> AntiEntropyDigest:
         """The peer's digest for ours."""
         raw = await self._ask(contact, "Compare", encode(ours))

@@ -8,7 +8,7 @@ are tried again, so that two swarms that formed apart become one as soon as they
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -94,6 +94,7 @@ class Discovery:
     ) -> None:
         self._daemon = daemon
         self._bootstrap = tuple(a for a in bootstrap if a.peer != daemon.peer_id)
+        self._ourselves = tuple(a for a in bootstrap if a.peer == daemon.peer_id)
         self._is_seed = len(self._bootstrap) < len(bootstrap) or not bootstrap
         self._clock = clock or SystemClock()
         self._on_event = on_event
@@ -112,6 +113,7 @@ class Discovery:
         generation = self._daemon.generation
         self._dht = await self._start_dht()
         try:
+            await self._require_nobody_like_us(self._ourselves)
             if self._bootstrap:  # else we are the first
                 attempt = await self._join_patiently(self._dht)
                 require_clock(attempt)
@@ -319,8 +321,12 @@ class Discovery:
         ours = (await self.lookup(run_id)).get(self._daemon.peer_id)
         if ours is None or ours.record.instance == record.instance:
             return
+        await self._require_nobody_like_us(ours.addresses)
+
+    async def _require_nobody_like_us(self, addresses: Iterable[Multiaddr]) -> None:
+        """ResourceError if a peer that is not us answers where our identity is said to be."""
         ports_here = {address.port for address in self._daemon.listen}
-        for address in ours.addresses:
+        for address in addresses:
             if address.port not in ports_here and await is_libp2p_at(address):
                 raise ResourceError(
                     f"the identity {self._daemon.peer_id} is in use by the peer at {address}",

@@ -44,7 +44,7 @@ from psyche_p2p.wire.bulk import (
     RunDescription,
 )
 
-CACHED_BYTES = 128 << 20
+CACHED_BYTES = 64 << 20
 
 
 class Statements(Protocol):
@@ -77,6 +77,9 @@ class Described(Protocol):
     def run_id(self) -> RunId:
         """The only run it describes."""
 
+    def data_files(self) -> bytes:
+        """The encoded manifest of the run's data, as this peer has it; empty without any."""
+
     def describe(self, wanted: Tier | None) -> RunDescription:
         """What is known of it now; whoever asks may want parameters of a tier."""
 
@@ -84,10 +87,12 @@ class Described(Protocol):
 class BlobMethods:
     """Have, Manifest and Fetch, over the blobs that this service may show."""
 
-    def __init__(self, shelf: Shelf, is_shown: Callable[[BlobHash], bool]) -> None:
+    def __init__(
+        self, shelf: Shelf, is_shown: Callable[[BlobHash], bool], cache: ChunkCache | None = None
+    ) -> None:
         self._shelf = shelf
         self._is_shown = is_shown
-        self._cache = ChunkCache(CACHED_BYTES)
+        self._cache = cache or ChunkCache(CACHED_BYTES)
 
     async def have(self, _: Call, request: bytes) -> bytes:
         hashes = decode(HaveRequest, request).blob_hashes
@@ -147,7 +152,7 @@ class LogMethods:
 
 
 class DescribeMethods:
-    """Describe: what a newcomer must know before anything else."""
+    """Describe and DataFiles: what a newcomer must know before anything else."""
 
     def __init__(self, described: Described | None) -> None:
         self._described = described
@@ -161,6 +166,14 @@ class DescribeMethods:
         if self._described is None or self._described.run_id != asked.run_id:
             raise UnknownRun(f"not in run {short_id(asked.run_id)}")
         encoded = self._encode(self._described.describe(asked.tier))
+        for begin in range(0, len(encoded), MIB):
+            await call.send(encoded[begin : begin + MIB])
+
+    async def data_files(self, call: Call, request: bytes) -> None:
+        asked = decode(DescribeRequest, request)
+        if self._described is None or self._described.run_id != asked.run_id:
+            raise UnknownRun(f"not in run {short_id(asked.run_id)}")
+        encoded = self._described.data_files()
         for begin in range(0, len(encoded), MIB):
             await call.send(encoded[begin : begin + MIB])
 
@@ -207,9 +220,10 @@ def member_service(
     log: Log,
     statements: Statements,
     described: Described | None = None,
+    cache: ChunkCache | None = None,
 ) -> grpc.GenericRpcHandler:
     """What members serve each other; without `described` the peer is in no run."""
-    blobs, told = BlobMethods(shelf, lambda _: True), StatementMethods(statements)
+    blobs, told = BlobMethods(shelf, lambda _: True, cache), StatementMethods(statements)
     return grpc.method_handlers_generic_handler(
         MEMBER_SERVICE,
         {
@@ -231,13 +245,15 @@ def joiner_service(
     log: Log,
     is_public: Callable[[BlobHash], bool],
     described: Described | None = None,
+    cache: ChunkCache | None = None,
 ) -> grpc.GenericRpcHandler:
     """What anyone may fetch to become a member: the run, its log, and the public blobs."""
-    blobs = BlobMethods(shelf, is_public)
+    blobs, run = BlobMethods(shelf, is_public, cache), DescribeMethods(described)
     return grpc.method_handlers_generic_handler(
         JOINER_SERVICE,
         {
-            "Describe": wrapper.stream(DescribeMethods(described).describe),
+            "Describe": wrapper.stream(run.describe),
+            "DataFiles": wrapper.stream(run.data_files),
             "Have": wrapper.unary(blobs.have),
             "Manifest": wrapper.unary(blobs.manifest),
             "Fetch": wrapper.stream(blobs.fetch),

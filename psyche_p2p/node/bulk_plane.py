@@ -16,11 +16,12 @@ from psyche_p2p.ids import Height, RunId, Tier
 from psyche_p2p.net.bulk_client import BulkClient, Patience
 from psyche_p2p.net.bulk_server import BulkServer, ServerLimits
 from psyche_p2p.net.callers import AddressGate, MemberGate
+from psyche_p2p.net.chunk_cache import ChunkCache
 from psyche_p2p.net.dial_back import DialBack, JoinedServices, dial_back_service
 from psyche_p2p.net.handlers import CallWrapper
 from psyche_p2p.net.limits import CallLimits, Turnstile
 from psyche_p2p.net.parameter_offers import ParameterOffers
-from psyche_p2p.net.services import Log, Statements, joiner_service, member_service
+from psyche_p2p.net.services import CACHED_BYTES, Log, Statements, joiner_service, member_service
 from psyche_p2p.net.shelf import Shelf
 from psyche_p2p.net.swarm import Swarm, SwarmLimits
 from psyche_p2p.net.tls import MemberTrust, joiner_server_credentials, member_server_credentials
@@ -42,10 +43,15 @@ class Told:
         self.head: LogHead | None = None
         self.log: Log | None = None
         self.height = Height(0)
+        self.manifest = b""
+        """Of our training data, encoded; empty while we have none."""
 
     @property
     def run_id(self) -> RunId:
         return run_id(self._config)
+
+    def data_files(self) -> bytes:
+        return self.manifest
 
     def describe(self, wanted: Tier | None) -> RunDescription:
         if wanted is not None:
@@ -82,15 +88,16 @@ class BulkPlane:
         meter: TrafficMeter,
     ) -> None:
         shelf = Shelf(store)
+        cache = ChunkCache(CACHED_BYTES)  # one for both: what strangers may fetch, members may, too
         member_calls = CallWrapper(MemberGate(trust), Turnstile(CallLimits()), clock, meter)
         joiner_calls = CallWrapper(AddressGate(), Turnstile(_JOINER_LIMITS), clock, meter)
         self.members = BulkServer(
             (listen.members,),
             partial(member_server_credentials, own, trust),
-            member_service(member_calls, shelf, told, statements, told),
+            member_service(member_calls, shelf, told, statements, told, cache),
             ServerLimits(),
         )
-        joiners = joiner_service(joiner_calls, shelf, told, offers.is_public, told)
+        joiners = joiner_service(joiner_calls, shelf, told, offers.is_public, told, cache)
         self.joiners = BulkServer(
             (listen.joiners,),
             partial(joiner_server_credentials, own),

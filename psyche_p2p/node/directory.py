@@ -49,6 +49,7 @@ class Directory:
         self._wanted: dict[PeerId, bytes] = {}
         self._trusted: frozenset[tuple[PeerId, bytes]] = frozenset()
         self._is_stale = asyncio.Event()
+        self._has_news = asyncio.Event()
 
     def follow(self, state: State) -> None:
         """Trust who is in the run now."""
@@ -73,6 +74,13 @@ class Directory:
             for peer, pinned in self._pinned.items()
             if peer != self._me and self._found[peer].record.joiner_addresses
         }
+
+    async def find_doors(self, count: int) -> list[Contact]:
+        """Those who answer newcomers, once there are so many."""
+        while len(self.open_doors()) < count:
+            self._has_news.clear()
+            await self._has_news.wait()
+        return list(self.open_doors().values())
 
     def is_missing_anyone(self) -> bool:
         """Whether someone in the run has not been found yet."""
@@ -123,6 +131,7 @@ class Directory:
             _log.warning("a peer's record is not its own", peer=short_id(peer), cause=str(error))
             return
         self._found[peer], self._pinned[peer] = found, pinned
+        self._has_news.set()
 
     async def _apply_trust(self) -> None:
         trusted = frozenset(

@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from psyche_p2p.config import RunConfig
 from psyche_p2p.coordinator.logfile import LogHead
+from psyche_p2p.data.manifest import Manifest, decode_manifest
 from psyche_p2p.errors import ConfigError, PsycheError, RemoteError, Unavailable
 from psyche_p2p.hashing import DIGEST_BYTES
-from psyche_p2p.ids import RunId, Tier, short_id
+from psyche_p2p.ids import PeerId, RunId, Tier, short_id
 from psyche_p2p.log import get_logger
 from psyche_p2p.net.bulk_client import BulkClient, Contact
 from psyche_p2p.net.description import Description, fetch_description, most_described
@@ -30,23 +31,37 @@ async def find_run(discovery: Discovery, wanted: str | None) -> RunId:
     if by_id is not None:
         return by_id
 
-    async def look() -> RunId | None:
-        return _choose(await discovery.find_runs(), wanted)
+    seen: set[str] = set()
 
-    what = f"a run named {wanted!r}" if wanted else "any run"
-    return await _patiently(look, f"nobody in this network is in {what}")
+    async def look() -> RunId | None:
+        runs = await discovery.find_runs()
+        seen.update(one.name for one in runs)
+        return _choose(runs, wanted)
+
+    def explain() -> str:
+        what = f"a run named {wanted!r}" if wanted else "any run"
+        others = f", but in {', '.join(sorted(seen))}" if seen else ""
+        return f"nobody in this network is in {what}{others}"
+
+    return await _patiently(look, explain)
 
 
 async def fetch_config(client: BulkClient, directory: Directory, run_id: RunId) -> RunConfig:
     """The run's configuration, from whichever of its peers answers first."""
 
+    refused: dict[PeerId, str] = {}
+
     async def look() -> RunConfig | None:
         await directory.look()
-        for description in await describe(client, _doors(directory), run_id):
+        for description in await describe(client, _doors(directory), run_id, refused=refused):
             return description.config
         return None
 
-    return await _patiently(look, f"no peer of run {short_id(run_id)} answers")
+    def explain() -> str:
+        reasons = f": {'; '.join(refused.values())}" if refused else ""
+        return f"no peer of run {short_id(run_id)} gives its configuration{reasons}"
+
+    return await _patiently(look, explain)
 
 
 async def find_beginning(client: BulkClient, directory: Directory, run_id: RunId) -> LogHead | None:
@@ -54,10 +69,35 @@ async def find_beginning(client: BulkClient, directory: Directory, run_id: RunId
     return most_described(await describe(client, _doors(directory), run_id))
 
 
+async def find_data_files(
+    client: BulkClient, directory: Directory, run_id: RunId, digest: bytes
+) -> Manifest | None:
+    """The manifest of this hash, from whichever peer gives it; None if nobody does."""
+    await directory.look_patiently()
+    for contact in _doors(directory):
+        try:
+            encoded = await client.data_files(contact, run_id)
+            manifest = decode_manifest(encoded, f"the manifest of {short_id(contact.peer)}")
+        except PsycheError as error:
+            _log.debug("no data manifest", peer=short_id(contact.peer), cause=str(error))
+            continue
+        if manifest.digest == digest:
+            return manifest
+    return None
+
+
 async def describe(
-    client: BulkClient, contacts: Sequence[Contact], run_id: RunId, wanted: Tier | None = None
+    client: BulkClient,
+    contacts: Sequence[Contact],
+    run_id: RunId,
+    wanted: Tier | None = None,
+    refused: dict[PeerId, str] | None = None,
 ) -> list[Description]:
-    """What those who answer say of the run; who does not answer, or lies, is left out."""
+    """What those who answer say of the run; who does not answer, or lies, is left out.
+
+    `refused` is given everyone's reason, and keeps it from being logged again and again.
+    """
+    known = {} if refused is None else refused
     answers = await asyncio.gather(
         *(fetch_description(client, contact, run_id, wanted) for contact in contacts),
         return_exceptions=True,
@@ -65,7 +105,9 @@ async def describe(
     descriptions = []
     for contact, answer in zip(contacts, answers, strict=True):
         if isinstance(answer, RemoteError | ConfigError):
-            _log.warning("a peer's description", peer=short_id(contact.peer), cause=str(answer))
+            if known.get(contact.peer) != answer.cause:
+                known[contact.peer] = answer.cause
+                _log.warning("a peer's description", peer=short_id(contact.peer), cause=str(answer))
         elif isinstance(answer, PsycheError):
             _log.debug("no description", peer=short_id(contact.peer), cause=str(answer))
         elif isinstance(answer, BaseException):
@@ -75,7 +117,9 @@ async def describe(
     return descriptions
 
 
-async def _patiently(look: Callable[[], Awaitable[FoundT | None]], nobody: str) -> FoundT:
+async def _patiently(
+    look: Callable[[], Awaitable[FoundT | None]], explain: Callable[[], str]
+) -> FoundT:
     """Look until something is found or patience ends; then say what was looked for."""
     clock = asyncio.get_running_loop().time
     deadline, told = clock() + PATIENCE_S, False
@@ -88,7 +132,7 @@ async def _patiently(look: Callable[[], Awaitable[FoundT | None]], nobody: str) 
             return found
         if clock() > deadline:
             raise Unavailable(
-                nobody,
+                explain(),
                 "check the bootstrap address and the run's name, and that a peer has started it",
             )
         if not told:

@@ -8,19 +8,20 @@ authorities decide, the first of them writes the genesis alone and all others ge
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 from psyche_p2p.config import RunConfig
 from psyche_p2p.consensus import Broadcast, Founding, Persist, Signer
 from psyche_p2p.coordinator import Signed, genesis_hash, rules_of
 from psyche_p2p.coordinator.logfile import LogHead
-from psyche_p2p.ids import BlockHash, PeerId
+from psyche_p2p.ids import BlockHash, PeerId, short_id
 from psyche_p2p.log import get_logger
 from psyche_p2p.node.beginning import Beginnings
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.node.wal import FileWal
-from psyche_p2p.wire import Envelope, Join
+from psyche_p2p.wire import Envelope, Join, Vote
 from psyche_p2p.wire.commands import Admit, Genesis
 from psyche_p2p.wire.messages import Role
 
@@ -30,6 +31,9 @@ _ASK_OTHERS_S = 1.0
 _RENEW_S = 10.0
 _FORGET_MS = 25_000  # a peer whose join has not been renewed for so long is not ready any more
 _ATTEMPT_MS = 4000
+_HOLD_MS = 3000  # so close to founding, a join that is signed anew would make another genesis
+_OLDEST_JOIN_S = 20.0
+_EARLY_VOTES = 256
 _REPORT_S = 10.0
 _log = get_logger(__name__)
 
@@ -63,16 +67,27 @@ class FoundingWork:
         self._ready: dict[PeerId, tuple[Signed, int]] = {}
         self._ready_since_ms = timers.now_ms
         self._documents: dict[BlockHash, Genesis] = {}
+        self._signed: dict[PeerId, BlockHash | None] = {}
+        self._founders_seen: frozenset[PeerId] = frozenset()
+        self._votes: deque[Envelope] = deque(maxlen=_EARLY_VOTES)
+        """Of those, too, whom we do not see ready yet; gossip would not bring them again."""
 
-    def on_join(self, envelope: Envelope) -> None:
-        """Somebody is ready."""
+    def on_envelope(self, envelope: Envelope) -> None:
+        """Somebody is ready, or has signed a genesis."""
+        if isinstance(envelope.message, Join):
+            self._on_join(envelope)
+        elif isinstance(envelope.message, Vote):
+            self._on_vote(envelope)
+
+    def _on_join(self, envelope: Envelope) -> None:
         if envelope.sender not in self._ready:
             self._ready_since_ms = self._timers.now_ms
         signed = Signed(envelope.sender, envelope.message, envelope.signature)
         self._ready[envelope.sender] = (signed, self._timers.now_ms)
 
-    def on_vote(self, envelope: Envelope) -> None:
-        """Somebody signed a genesis."""
+    def _on_vote(self, envelope: Envelope) -> None:
+        self._votes.append(envelope)
+        self._signed[envelope.sender] = envelope.message.block_hash
         self._founding.on_message(envelope, self._timers.now_ms)
         self._carry_out()
 
@@ -82,10 +97,13 @@ class FoundingWork:
         if found is not None:
             return found
         self._beginnings = await self._find_beginnings()
+        can_found = self._beginnings is not None or Role.TRAINER not in self._make_join().roles
+        if not can_found:
+            _log.info("waiting for a peer that has the checkpoint which this run begins with")
         joined_at = said_at = asked_at = told_at = float("-inf")
         while True:
             now_s = self._timers.now_ms / 1000
-            if now_s - joined_at >= _RENEW_S:  # the same join again would be taken for an echo
+            if can_found and self._is_time_to_renew(now_s - joined_at):
                 joined_at = said_at = now_s
                 own = self._voice.say(self._make_join())
             if now_s - asked_at >= _ASK_OTHERS_S:
@@ -93,7 +111,7 @@ class FoundingWork:
                 found = await self._ask_others()
                 if found is not None:
                     return found
-            if now_s - said_at >= _SAY_AGAIN_S:
+            if can_found and now_s - said_at >= _SAY_AGAIN_S:
                 said_at = now_s
                 self._voice.repeat(own)
             head = self._try_to_found()
@@ -110,6 +128,13 @@ class FoundingWork:
             ready=len(self._ready),
             needed=self._rules.init_min_members,
         )
+        unlike = [peer for peer, signed in self._signed.items() if signed not in self._documents]
+        if unlike and self._is_time():
+            _log.warning(
+                "others would begin this run with something else than we: compare the output of "
+                "psyche-peer data manifest, and the versions of psyche-p2p and Python",
+                peers=",".join(map(short_id, unlike)),
+            )
 
     def _try_to_found(self) -> LogHead | None:
         if self._rules.authorities:
@@ -121,6 +146,7 @@ class FoundingWork:
             self._documents[document] = genesis
             founders = frozenset(one.peer for one in genesis.founders)
             self._founding.on_ready(document, founders, self._timers.now_ms)
+            self._count_early_votes(founders)
         deadline = self._founding.next_deadline()
         if deadline is not None and self._timers.now_ms >= deadline:
             self._founding.on_timer(self._timers.now_ms)
@@ -129,6 +155,13 @@ class FoundingWork:
         if certificate is None:
             return None
         return LogHead(self._config, self._documents[certificate.block_hash], certificate)
+
+    def _count_early_votes(self, founders: frozenset[PeerId]) -> None:
+        """Hear again what was ignored when we did not know its author as a founder."""
+        if founders != self._founders_seen:
+            self._founders_seen = founders
+            for envelope in self._votes:
+                self._founding.on_message(envelope, self._timers.now_ms)
 
     def _found_alone(self) -> LogHead | None:
         """The first authority's genesis: its blocks name it, so nobody else can replace it."""
@@ -143,11 +176,19 @@ class FoundingWork:
             del self._ready[peer]
             self._ready_since_ms = self._timers.now_ms
 
+    def _is_time_to_renew(self, age_s: float) -> bool:
+        """The same join again would be taken for an echo, and an old one for that of the gone."""
+        is_near = self._is_time_in(_HOLD_MS)
+        return age_s >= (_OLDEST_JOIN_S if is_near else _RENEW_S)
+
     def _is_time(self) -> bool:
-        waited_ms = self._timers.now_ms - self._ready_since_ms
+        return self._beginnings is not None and self._is_time_in(0)
+
+    def _is_time_in(self, delay_ms: int) -> bool:
+        """Whether enough are ready, and will have waited long enough so much later."""
+        waited_ms = self._timers.now_ms + delay_ms - self._ready_since_ms
         return (
-            self._beginnings is not None
-            and self._signer.peer in self._ready
+            self._signer.peer in self._ready
             and len(self._ready) >= self._rules.init_min_members
             and waited_ms >= self._rules.waiting_extra_ms
         )

@@ -138,6 +138,10 @@ class Home:
         roots = sorted(folder.iterdir()) if folder.is_dir() else []
         return [RunFolder(root) for root in roots if (root / "log").exists()]
 
+    def knows(self, run_id: RunId) -> bool:
+        """Whether there is a log of this run here."""
+        return any(one.root.name == run_id.hex()[:16] for one in self.known_runs())
+
 
 def _read_pid(text: bytes) -> int | None:
     digits = text.strip()

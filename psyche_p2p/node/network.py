@@ -6,9 +6,11 @@ import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from psyche_p2p.certificate import TlsCertificate
 from psyche_p2p.config import RunConfig, load_run_config, run_id
+from psyche_p2p.errors import ConfigError
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import RunId, Signature, Tier
 from psyche_p2p.log import get_logger
@@ -19,6 +21,8 @@ from psyche_p2p.net.multiaddr import Multiaddr
 from psyche_p2p.node.bulk_plane import BulkPlane
 from psyche_p2p.node.directory import Directory
 from psyche_p2p.node.entering import fetch_config, find_run
+from psyche_p2p.node.home import Home
+from psyche_p2p.node.namesakes import require_asked_for, require_no_namesake
 from psyche_p2p.node.options import PeerOptions, join_host_port
 from psyche_p2p.observe import events
 from psyche_p2p.wire import PeerRecord
@@ -68,12 +72,38 @@ def listen_at(options: PeerOptions) -> Multiaddr:
     return replace(options.listen, host=options.announce or options.listen.host).libp2p
 
 
+def load_config(path: Path, wanted: str | None) -> RunConfig:
+    """The configuration in an operator's file, if it is of the run that is wanted."""
+    config = load_run_config(path)
+    require_asked_for(config, wanted)
+    return config
+
+
+def require_supported(config: RunConfig) -> None:
+    """A ConfigError if the run asks for what this version does not do."""
+    if config.verification.verification_percent > 0:
+        raise ConfigError(
+            "this run wants batches verified by running them again, which this version cannot do",
+            "set verification.verification_percent = 0, or use a newer version",
+        )
+
+
+async def require_own_run(
+    network: Network,
+    options: PeerOptions,
+    directory_of: Callable[[RunId], Directory],
+    config: RunConfig,
+) -> None:
+    """A ConfigError if the operator's file would begin a second run of a name that is taken."""
+    is_chosen = options.run == run_id(config).hex()
+    if options.bootstrap and not is_chosen and not Home(options.home).knows(run_id(config)):
+        await require_no_namesake(network.discovery, directory_of, config)
+
+
 async def find_config(
     network: Network, options: PeerOptions, directory_of: Callable[[RunId], Directory]
 ) -> RunConfig:
-    """The run's configuration: from the operator's file, or from a peer that is in it."""
-    if options.run_file is not None:
-        return load_run_config(options.run_file)
+    """The run's configuration, from a peer that is in it."""
     wanted = await find_run(network.discovery, options.run)
     async with BulkClient(None, Patience()) as client:
         config = await fetch_config(client, directory_of(wanted), wanted)

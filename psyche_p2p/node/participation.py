@@ -38,6 +38,7 @@ from psyche_p2p.node.supervision import TaskTree
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.node.voting import Voting, WatchedRun
+from psyche_p2p.node.waiting import what_is_missing
 from psyche_p2p.node.wal import FileWal
 from psyche_p2p.node.witnessing import NoParameters
 from psyche_p2p.observe import events
@@ -256,9 +257,14 @@ class Participation:
         Members tell each other. Whoever was away for long is no member any more, and those it
         knows from its old log may be gone.
         """
+        told = None
         while True:
             height = self.state.height
             await asyncio.sleep(_WATCH_S)
+            missing = what_is_missing(self.state) if self.state.height == height else None
+            if missing != told and missing is not None:
+                _log.info("the run waits", cause=missing)
+            told = missing
             doors = sorted(self._around.directory.open_doors())
             if doors and self.state.height == height:
                 self._pull_from(random.SystemRandom().choice(doors))

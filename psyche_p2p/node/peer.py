@@ -6,38 +6,53 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 from psyche_p2p.blobs import BlobStore
 from psyche_p2p.clock import Clock
-from psyche_p2p.config import canonical_bytes, run_id
+from psyche_p2p.config import RunConfig, run_id
 from psyche_p2p.consensus import IdentitySigner
 from psyche_p2p.coordinator import State, require_invited, require_welcome, rules_of
 from psyche_p2p.coordinator.heard import Heard
-from psyche_p2p.ids import BlobHash, PeerId, RoundIndex, RunId, Tier
+from psyche_p2p.ids import PeerId, RoundIndex, RunId
 from psyche_p2p.log import get_logger
 from psyche_p2p.model.schema import model_schema, schema_hash
 from psyche_p2p.net.allocator import keep_freed_memory
-from psyche_p2p.net.gatekeeper import ACCEPTED, Judgement, ignore, reject
+from psyche_p2p.net.gatekeeper import Judgement
 from psyche_p2p.net.gossip import Gossip
 from psyche_p2p.net.parameter_offers import ParameterOffers
 from psyche_p2p.net.statements import StatementPool
 from psyche_p2p.net.tls import MemberTrust
 from psyche_p2p.net.traffic import TrafficMeter
-from psyche_p2p.node.beginning import find_beginnings, require_same_beginning
+from psyche_p2p.node.beginning import (
+    find_beginnings,
+    require_checkpoint,
+    require_same_beginning,
+)
 from psyche_p2p.node.blob_desk import BlobDesk
 from psyche_p2p.node.bulk_plane import BulkPlane, Told
 from psyche_p2p.node.checkpoints import Checkpoints
 from psyche_p2p.node.directory import Directory
 from psyche_p2p.node.donors import PeerDonors
-from psyche_p2p.node.entering import find_beginning
+from psyche_p2p.node.entering import find_beginning, find_data_files
 from psyche_p2p.node.founding_work import FoundingWork
 from psyche_p2p.node.home import Home, RunFolder
+from psyche_p2p.node.joining import make_join, next_nonce
+from psyche_p2p.node.judging import judge
 from psyche_p2p.node.log_store import LogStore
-from psyche_p2p.node.network import announce, enter_network, find_config, roles_of
+from psyche_p2p.node.network import (
+    announce,
+    enter_network,
+    find_config,
+    load_config,
+    require_own_run,
+    require_supported,
+)
 from psyche_p2p.node.options import PeerOptions
 from psyche_p2p.node.parameters import Parameters
 from psyche_p2p.node.participation import NO_FRONTIER, Circumstances, Participation
+from psyche_p2p.node.reach import report_reach
 from psyche_p2p.node.replay import catch_up, replay_own
 from psyche_p2p.node.settled import Settled
 from psyche_p2p.node.snapshots import Snapshots
@@ -45,24 +60,25 @@ from psyche_p2p.node.supervision import TaskTree
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.trainer_desk import TrainerDesk
 from psyche_p2p.node.trainer_process import TRAINER
+from psyche_p2p.node.trainer_setup import make_setup
+from psyche_p2p.node.uploads import Uploader
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.node.wal import FileWal, open_wal
 from psyche_p2p.node.witnessing import NoParameters
 from psyche_p2p.observe import events
-from psyche_p2p.train.messages import Progress, Ready, Setup
-from psyche_p2p.wire import Capabilities, Envelope, Join, Vote
-from psyche_p2p.wire.messages import OwnerOrder
+from psyche_p2p.train.messages import Ready
+from psyche_p2p.wire import Envelope, Join
 
 TRAFFIC_S = 5.0
 """How often a peer reports its traffic."""
 LINGER_S = 3.0
-"""How long a peer whose run is over stays, so that others get the last block from it."""
+"""How long a peer stays after the run's end, so that others get the last block from it."""
 _EARLY = 2048
 _log = get_logger(__name__)
 
 
 class Peer:
-    """One peer of one run; `run` is its whole life."""
+    """One peer of one run; `run` is its whole life, in a home that the caller has locked."""
 
     def __init__(
         self, options: PeerOptions, clock: Clock, emit: Callable[[events.Event], None]
@@ -73,6 +89,7 @@ class Peer:
         self._home = Home(options.home)
         self._heard = Heard()
         self._settled = Settled()
+        self._uploader = Uploader(options.upload, emit) if options.upload else None
         self._meter = TrafficMeter()
         self._ready: Ready | None = None
         self._founding: FoundingWork | None = None
@@ -84,26 +101,38 @@ class Peer:
         """Take part until the run is finished or `stop` is set; raises what cannot be mended."""
         keep_freed_memory()
         async with AsyncExitStack() as stack:
-            stack.enter_context(self._home.locked())
             self._identity = self._home.identity()
             self._own = self._home.certificate(self._identity, self._clock)
             self._timers = Timers(self._clock)
             stack.callback(self._timers.cancel_all)
+            run_file = self._options.run_file
+            if run_file is not None:
+                await self._begin(stack, load_config(run_file, self._options.run))
             self._network = await enter_network(stack, self._options, self._identity, self._emit)
             self._trust = MemberTrust(self._clock)
-            self._config = await find_config(self._network, self._options, self._directory_of)
-            self._run_id = run_id(self._config)
-            require_invited(rules_of(self._config), self._identity.peer_id)
+            if run_file is not None:
+                await require_own_run(
+                    self._network, self._options, self._directory_of, self._config
+                )
+            else:
+                found = await find_config(self._network, self._options, self._directory_of)
+                await self._begin(stack, found)
             self._emit(events.RunFound(self._run_id.hex(), self._config.run.name))
             await self._open_run(stack)
             await self._live(stack, stop)
 
-    # Entering, one thing after the other
+    async def _begin(self, stack: AsyncExitStack, config: RunConfig) -> None:
+        """The run is known: its trainer loads while the network is entered."""
+        require_supported(config)
+        require_invited(rules_of(config), self._identity.peer_id)
+        self._config = config
+        self._run_id = run_id(config)
+        self._folder: RunFolder = self._home.run_folder(self._run_id)
+        self._desk = await self._start_trainer(stack)
 
     async def _open_run(self, stack: AsyncExitStack) -> None:
         """Everything that serves the run before there is anything to say in it."""
         config, options = self._config, self._options
-        self._folder: RunFolder = self._home.run_folder(self._run_id)
         self._store = BlobStore.open(self._folder.store, options.store_bytes)
         self._offers = ParameterOffers(self._clock)
         self._told = Told(config, self._offers)
@@ -157,7 +186,6 @@ class Peer:
     # Living
 
     async def _live(self, stack: AsyncExitStack, stop: asyncio.Event) -> None:
-        desk = await self._start_trainer(stack)
         tree = await stack.enter_async_context(TaskTree())
         self._timers.on_failure = tree.fail
         gossip = await stack.enter_async_context(
@@ -174,9 +202,13 @@ class Peer:
         tree.start("voice", self._voice.run(gossip))
         tree.start("listening", self._listen(gossip))
         tree.start("traffic", self._report_traffic())
+        port = self._bulk.members.ports[0]
+        tree.start("reach", report_reach(self._directory, self._own, port))
         ended = asyncio.Event()
-        tree.start("run", self._take_part(tree, desk, ended))
+        tree.start("run", self._take_part(tree, ended))
         tree.start("stop", _forward(stop, ended))
+        if self._uploader is not None:
+            tree.start("uploads", self._uploader.run())
         try:
             await tree.wait(ended)
             await self._end(stop)
@@ -185,15 +217,15 @@ class Peer:
             if self._participation is not None:
                 await self._participation.close()
 
-    async def _take_part(
-        self, tree: TaskTree, desk: TrainerDesk | None, ended: asyncio.Event
-    ) -> None:
+    async def _take_part(self, tree: TaskTree, ended: asyncio.Event) -> None:
         """Find or found the beginning, catch up with the log, then follow it to the run's end."""
+        self._ready = await self._await_trainer()
         wal, has_wal = open_wal(self._folder.wal, self._run_id)
-        log = await self._open_log(desk, wal)
+        log = await self._open_log(wal)
         self._told.head, self._told.log = log.head, log
-        if desk is not None and desk.ready is not None:
-            require_same_beginning(log.head, self._config, desk.ready, self._schema)
+        if self._ready is not None:
+            ask = partial(find_data_files, self._bulk.joiner_client, self._directory, self._run_id)
+            await require_same_beginning(log.head, self._config, self._ready, self._schema, ask)
         state = replay_own(log, self._settled.on_state)
         self._directory.follow(state)
         await self._directory.look_patiently()
@@ -205,7 +237,7 @@ class Peer:
         require_welcome(state, self._identity.peer_id)
         is_whole = has_wal or bool(wal.load()) or not self._may_have_voted(state)
         around = self._circumstances(log, wal, has_whole_memory=is_whole)
-        participation = Participation(around, state, self._parameters(desk, log))
+        participation = Participation(around, state, self._parameters(log))
         self._participation = participation
         self._founding = None
         participation.start(tree)
@@ -215,21 +247,22 @@ class Peer:
         await participation.finished.wait()
         ended.set()
 
-    async def _open_log(self, desk: TrainerDesk | None, wal: FileWal) -> LogStore:
+    async def _open_log(self, wal: FileWal) -> LogStore:
         """The run's log on this disk; if there is none, the one that the run begins with."""
         if self._folder.log.exists():
             return LogStore.open(self._folder.log)
-        ready = desk.ready if desk is not None else None
         self._founding = FoundingWork(
             self._config,
             IdentitySigner(self._identity, self._run_id),
             lambda: self._make_join(None),
-            lambda: find_beginnings(self._config, ready, self._schema),
+            lambda: find_beginnings(self._config, self._ready, self._schema),
             self._voice,
             wal,
             self._timers,
             lambda: find_beginning(self._bulk.joiner_client, self._directory, self._run_id),
         )
+        for envelope in self._early:  # said while our trainer was loading
+            self._founding.on_envelope(envelope)
         head = await self._founding.run()
         _log.info("the run has begun", founders=len(head.genesis.founders))
         return LogStore.create(self._folder.log, head)
@@ -263,8 +296,8 @@ class Peer:
             told=self._told,
         )
 
-    def _parameters(self, desk: TrainerDesk | None, log: LogStore) -> Parameters | NoParameters:
-        tier = self._options.tier
+    def _parameters(self, log: LogStore) -> Parameters | NoParameters:
+        desk, tier = self._desk, self._options.tier
         if desk is None or tier is None:
             return NoParameters(self._settled, self._blobs)
         donors = PeerDonors(
@@ -292,38 +325,33 @@ class Peer:
 
     def _on_checkpoint(self, folder: Path, param_round: RoundIndex) -> None:
         self._emit(events.CheckpointWritten(param_round, str(folder)))
+        if self._uploader is not None:
+            self._uploader.offer(folder, param_round)
 
     async def _start_trainer(self, stack: AsyncExitStack) -> TrainerDesk | None:
         options = self._options
         if options.tier is None:
             return None
         _log.info("starting the trainer", tier=options.tier, device=options.device)
-        setup = Setup(
-            config=canonical_bytes(self._config).decode(),
-            store=str(self._folder.store),
-            store_bytes=options.store_bytes,
-            peer=self._identity.peer_id,
-            tier=options.tier,
-            device=options.device,
-            threads=options.threads,
-            micro_batch=options.micro_batch,
-            checkpoint="",
-            data_dir=str(options.data_dir or ""),
-            compile=options.compile,
-        )
-        desk = await stack.enter_async_context(
-            TrainerDesk(setup, _say_progress, options.trainer_command or TRAINER)
-        )
-        ready = desk.ready
-        assert ready is not None, "entered"
+        me = self._identity.peer_id
+        setup = make_setup(self._config, options, options.tier, self._folder.store, me)
+        desk = TrainerDesk(setup, options.trainer_command or TRAINER)
+        return await stack.enter_async_context(desk)
+
+    async def _await_trainer(self) -> Ready | None:
+        """What the trainer says once it is loaded; None for a witness."""
+        if self._desk is None:
+            return None
+        ready = await self._desk.started()
         _log.info(
             "trainer ready",
             device=ready.device,
             parameters=ready.parameters,
             seconds=round(ready.seconds, 1),
         )
-        self._ready = ready
-        return desk
+        self._told.manifest = ready.data_files.encode()
+        require_checkpoint(self._config, ready)
+        return ready
 
     async def _end(self, stop: asyncio.Event) -> None:
         """Leave in order: say so if the run goes on, or stay a moment for those behind us."""
@@ -331,11 +359,15 @@ class Peer:
         if participation is None:
             return
         if participation.is_done:
+            clock = asyncio.get_running_loop().time
+            until_s = clock() + LINGER_S
             await participation.finish()
             self._emit(events.Finished(self._settled.closed_count))
             _log.info("the run is finished", rounds=self._settled.closed_count)
+            if self._uploader is not None:
+                await self._uploader.drain(stop)
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(stop.wait(), LINGER_S)
+                await asyncio.wait_for(stop.wait(), max(0.0, until_s - clock()))
         else:
             _log.info("leaving")
             await participation.leave("told to stop")
@@ -365,45 +397,20 @@ class Peer:
             self._participation.on_envelope(envelope)
             return
         self._early.append(envelope)
-        if self._founding is not None and isinstance(envelope.message, Join):
-            self._founding.on_join(envelope)
-        elif self._founding is not None and isinstance(envelope.message, Vote):
-            self._founding.on_vote(envelope)
+        if self._founding is not None:
+            self._founding.on_envelope(envelope)
 
     def _judge(self, envelope: Envelope) -> Judgement:
-        """Strangers may only ask to join, and only of a run that we know; its owner may order."""
-        if isinstance(envelope.message, OwnerOrder):
-            is_owner = envelope.sender == self._config.run.owner
-            return ACCEPTED if is_owner else reject("an order of somebody else than the owner")
-        if isinstance(envelope.message, Join) or self._is_member(envelope.sender):
-            return ACCEPTED
-        return ignore("not a member of this run")
+        is_member = self._is_member(envelope.sender)
+        return judge(envelope, self._config.run.owner, is_member=is_member)
 
     def _is_member(self, peer: PeerId) -> bool:
         return self._participation is None or self._participation.is_member(peer)
 
     def _make_join(self, state: State | None) -> Join:
         """Our request to take part in the next epoch, newer than every earlier one."""
-        account = state.find_account(self._identity.peer_id) if state is not None else None
-        known = account.nonce if account is not None else 0
-        ready = self._ready
-        return Join(
-            roles=roles_of(self._options),
-            tier=self._options.tier or Tier(0),
-            capabilities=Capabilities(
-                tokens_per_s=0,
-                memory_bytes=0 if ready is None else ready.memory_bytes,
-                device="none" if ready is None else ready.device,
-            ),
-            addresses=(),
-            tls_fingerprint=BlobHash(self._own.fingerprint),
-            schema_hash=self._schema,
-            nonce=max(known + 1, self._clock.time_ms()),
-        )
-
-
-def _say_progress(progress: Progress) -> None:
-    _log.debug("training", round=progress.round, done=progress.done, total=progress.total)
+        nonce = next_nonce(state, self._identity.peer_id, self._clock.time_ms())
+        return make_join(self._options, self._ready, self._own.fingerprint, self._schema, nonce)
 
 
 async def _forward(stop: asyncio.Event, ended: asyncio.Event) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 
 from typing_extensions import Self
 
 from psyche_p2p.errors import ResourceError, Unavailable
 from psyche_p2p.log import get_logger
-from psyche_p2p.node.trainer_process import TRAINER, TrainerProcess
+from psyche_p2p.node.trainer_process import TRAINER, TrainerFailed, TrainerProcess
 from psyche_p2p.train.messages import Command, Event, Progress, Ready, Setup, Warned
 
 _MAX_DEATHS = 5
@@ -25,17 +25,12 @@ class TrainerLost(Unavailable):
 class TrainerDesk:
     """Runs a trainer while entered, and another one whenever it dies."""
 
-    def __init__(
-        self,
-        setup: Setup,
-        on_progress: Callable[[Progress], None],
-        command: Sequence[str] = TRAINER,
-    ) -> None:
+    def __init__(self, setup: Setup, command: Sequence[str] = TRAINER) -> None:
         self._setup = setup
         self._command = command
-        self._on_progress = on_progress
         self._process: TrainerProcess | None = None
         self._lock = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
         self._deaths = 0
         self._born_at = 0.0
         self.ready: Ready | None = None
@@ -43,7 +38,8 @@ class TrainerDesk:
         self.restarts = 0
 
     async def __aenter__(self) -> Self:
-        await self._begin()
+        """Start the trainer; it loads while the peer enters the network."""
+        self._starting = asyncio.create_task(self._begin(), name="trainer-start")
         return self
 
     async def __aexit__(
@@ -52,9 +48,24 @@ class TrainerDesk:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
         process, self._process = self._process, None
         if process is not None:
             await process.__aexit__(kind, error, trace)
+
+    async def started(self) -> Ready:
+        """Wait until the model and the data are loaded; TrainerFailed if they cannot be."""
+        assert self._starting is not None, "used outside its context"
+        try:
+            await self._starting
+        except Unavailable as error:
+            raise ResourceError(
+                f"the trainer does not start: {error.cause}", "see the log above, and free memory"
+            ) from error
+        assert self.ready is not None, "started"
+        return self.ready
 
     @property
     def pid(self) -> int | None:
@@ -84,19 +95,22 @@ class TrainerDesk:
         while True:
             event = await process.receive()
             if isinstance(event, Progress):
-                self._on_progress(event)
+                _log.debug("training", round=event.round, done=event.done, total=event.total)
             elif isinstance(event, Warned):
                 _log.warning(event.text)
             else:
                 return event
 
     async def _begin(self) -> None:
+        """Start a trainer; what it cannot do without, in the words of its own error."""
         process = TrainerProcess(self._setup, self._command)
         await process.__aenter__()
         try:
             self.ready = await process.ready()
-        except BaseException:
+        except BaseException as error:
             await process.__aexit__(None, None, None)
+            if isinstance(error, TrainerFailed):
+                raise error.as_local_error() from error
             raise
         self._process = process
         self._born_at = asyncio.get_running_loop().time()
@@ -104,15 +118,23 @@ class TrainerDesk:
     async def _replace(self, cause: str) -> None:
         """Start another trainer; ResourceError when it keeps dying."""
         process, self._process = self._process, None
-        lived_s = asyncio.get_running_loop().time() - self._born_at
-        self._deaths = 1 if lived_s > _STEADY_S else self._deaths + 1
-        _log.warning("the trainer is started again", cause=cause, deaths=self._deaths)
         if process is not None:
             await process.__aexit__(None, None, None)
+        self.restarts += 1
+        while True:
+            self._count_death(cause)
+            _log.warning("the trainer is started again", cause=cause, deaths=self._deaths)
+            try:
+                await self._begin()
+                return
+            except Unavailable as error:  # it died again before it was ready
+                cause = str(error)
+
+    def _count_death(self, cause: str) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._deaths = 1 if now_s - self._born_at > _STEADY_S else self._deaths + 1
         if self._deaths >= _MAX_DEATHS:
             raise ResourceError(
                 f"the trainer died {self._deaths} times: {cause}",
                 "free memory, use a larger --tier, or see the log above",
             )
-        await self._begin()
-        self.restarts += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -77,12 +78,28 @@ def _sample_bytes(model: ModelConfig, length: int, tier: Tier) -> int:
 
 
 def _available_main_memory() -> int:
+    """What is free on this machine, or in the container we are in, whichever is less."""
+    return min(_free_on_machine(), _free_in_container())
+
+
+def _free_on_machine() -> int:
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         for line in meminfo.read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _free_in_container(groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """What the control group of a container leaves us; files that can be dropped count as free."""
+    try:
+        limit = int((groups / "memory.max").read_text())
+        used = int((groups / "memory.current").read_text())
+        stat = dict(line.split() for line in (groups / "memory.stat").read_text().splitlines())
+        return max(0, limit - used + int(stat["inactive_file"]))
+    except (OSError, ValueError, KeyError):  # no such group, or one without a limit
+        return sys.maxsize
 
 
 def _gigabytes(count: int) -> str:

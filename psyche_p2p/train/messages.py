@@ -112,6 +112,10 @@ class Ready:
     roots: tuple[str, ...]
     memory_bytes: int
     seconds: float
+    data_files: str = ""
+    """The manifest itself, encoded, for peers whose data differs."""
+    first_roots: tuple[str, ...] = ()
+    """Of all tiers, of the checkpoint this trainer began with; none if it was given none."""
 
 
 @dataclass(frozen=True, slots=True)

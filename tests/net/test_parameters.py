@@ -90,6 +90,9 @@ class Donor:
     def run_id(self) -> RunId:
         return RUN
 
+    def data_files(self) -> bytes:
+        return b"the files"
+
     def describe(self, wanted: Tier | None) -> RunDescription:
         if wanted is not None:
             self.offers.note_wanted(wanted)

@@ -65,3 +65,13 @@ def test_the_micro_batch_shrinks_until_it_fits(
 
 def test_this_machine_has_memory() -> None:
     assert memory.available_bytes(CPU) > 1 << 20
+
+
+def test_a_container_may_leave_less_than_its_machine_has(tmp_path: Path) -> None:
+    assert memory._free_in_container(tmp_path) > 1 << 60
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 150\n")
+    assert memory._free_in_container(tmp_path) == 450
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._free_in_container(tmp_path) > 1 << 60

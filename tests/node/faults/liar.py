@@ -7,11 +7,11 @@ last again and again. Those of `ON_ORDER` wait for a file of their name in the p
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from psyche_p2p.blobs import BlobStore, Origin, SealedBlob, read_layout, read_update, seal_update
@@ -20,21 +20,23 @@ from psyche_p2p.cli.main import main
 from psyche_p2p.codec import Coefficients
 from psyche_p2p.consensus import Broadcast, Effect
 from psyche_p2p.coordinator import State
-from psyche_p2p.ids import BlobHash
+from psyche_p2p.ids import BlobHash, RoundIndex, Tier
 from psyche_p2p.net.shelf import OpenBlob
 from psyche_p2p.node import participation
 from psyche_p2p.node import peer as node_peer
+from psyche_p2p.node.bulk_plane import Told
 from psyche_p2p.node.rounds import RoundWork
-from psyche_p2p.node.trainer_desk import TrainerDesk
 from psyche_p2p.node.voting import Voting
 from psyche_p2p.train.messages import Trained
 from psyche_p2p.wire import Proposal
+from psyche_p2p.wire.bulk import RunDescription
 from psyche_p2p.wire.records import Slot
 
 _WAIT_MS = 20
 TWO_BLOBS = "two-blobs"
 DIE_PROPOSING = "die-proposing"
 CORRUPT = "corrupt"
+OTHER_CONFIG = "other-config"
 
 
 class LyingRounds(RoundWork):
@@ -105,7 +107,7 @@ class LyingRounds(RoundWork):
 
     def with_anothers_blob(self, trained: Trained) -> Trained | None:
         """What another trainer committed to in this round, as soon as one has."""
-        for signed in self._heard.commitments_of(trained.round):
+        for signed in self._heard.commitments_of(RoundIndex(trained.round)):
             if signed.sender != self._me:
                 theirs = signed.message
                 return replace(
@@ -118,7 +120,7 @@ class LyingRounds(RoundWork):
 
     def while_serving_flipped_bits(self, trained: Trained) -> Trained:
         """The true blob; but what anybody gets to read here is damaged on the way."""
-        OpenBlob.read = _read_and_flip
+        setattr(OpenBlob, "read", _read_and_flip)  # noqa: B010 - mypy knows no better way
         return trained
 
     def _with_blob(self, trained: Trained, sealed: SealedBlob) -> Trained:
@@ -133,6 +135,14 @@ CONTRIBUTION_LIES = {
     "anothers-blob": LyingRounds.with_anothers_blob,
     "flip-served-bits": LyingRounds.while_serving_flipped_bits,
 }
+
+
+class ForgingTold(Told):
+    """Serves a configuration that is not the run's."""
+
+    def describe(self, wanted: Tier | None) -> RunDescription:
+        told = super().describe(wanted)
+        return replace(told, config=told.config.replace(b"128", b"256"))
 
 
 class DyingVoting(Voting):
@@ -167,10 +177,17 @@ def _begin(lies: list[str], arguments: list[str]) -> None:
     home = Path(arguments[arguments.index("--home") + 1])
     LyingRounds.home = DyingVoting.home = home
     LyingRounds.lies = [CONTRIBUTION_LIES[lie] for lie in lies if lie in CONTRIBUTION_LIES]
-    participation.RoundWork = LyingRounds
-    participation.Voting = DyingVoting
-    trainer = (sys.executable, "-m", "tests.node.faults.bad_memory", str(home / CORRUPT))
-    node_peer.TrainerDesk = partial(TrainerDesk, command=trainer)
+    if CORRUPT in lies:
+        trainer = [sys.executable, "-m", "tests.node.faults.bad_memory", str(home / CORRUPT)]
+        arguments = [*arguments, "--trainer-command", shlex.join(trainer)]
+    replacements: list[tuple[object, str, object]] = [
+        (participation, "RoundWork", LyingRounds),
+        (participation, "Voting", DyingVoting),
+    ]
+    if OTHER_CONFIG in lies:
+        replacements.append((node_peer, "Told", ForgingTold))
+    for module, name, part in replacements:
+        setattr(module, name, part)
     main(arguments)
 
 

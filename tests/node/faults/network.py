@@ -8,8 +8,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from localnet_parts.cast import Cast
 from localnet_parts.peer import Peer, end_all
@@ -19,7 +21,7 @@ from typing_extensions import Self
 
 from psyche_p2p.config import load_run_config
 from psyche_p2p.ids import PeerId
-from psyche_p2p.observe.events import Accused, Diverged, Event, MemberChanged
+from psyche_p2p.observe.events import Accused, Diverged, Event, MemberChanged, Restarted
 
 ROOT = Path(__file__).parents[3]
 NANO = ROOT / "configs" / "nano.toml"
@@ -28,6 +30,7 @@ LIAR = (sys.executable, "-m", "tests.node.faults.liar")
 PATIENCE_S = 120.0
 _POLL_S = 0.02
 _TAIL_LINES = 12
+EventT = TypeVar("EventT", bound=Event)
 
 
 class Network:
@@ -40,6 +43,7 @@ class Network:
         changes: Sequence[str],
         programs: Mapping[int, Sequence[str]] | None = None,
         is_honest: Sequence[int] | None = None,
+        data_dir: Path | None = None,
     ) -> None:
         plan = Plan(
             tiers=tuple(tiers),
@@ -48,7 +52,7 @@ class Network:
             exit_after_s=None,
             kill_every_s=None,
             give_up_after_s=PATIENCE_S,
-            data_dir=None,
+            data_dir=data_dir,
             program=PEER,
         )
         # more rounds than there will be time for
@@ -129,9 +133,35 @@ class Network:
 
         self.until(f"peers {_numbers(peers)} are back", is_so)
 
-    def noted(self, peer: Peer, kind: type[Event]) -> list[Event]:
+    def noted(self, peer: Peer, kind: type[EventT]) -> list[EventT]:
         """A peer's rare events of one kind."""
         return [event for event in peer.tally.noted if isinstance(event, kind)]
+
+    def has_restarted(self, peer: Peer, what: str) -> bool:
+        """Whether it says that a part of it began again."""
+        return any(event.what == what for event in self.noted(peer, Restarted))
+
+    def until_accused(self, by: Iterable[Peer], of: Peer, of_what: str) -> None:
+        """Wait until each of these peers has named another, with a reason that says so."""
+        for peer in by:
+            self.until(
+                f"peer {peer.number} accuses peer {of.number}: {of_what}",
+                partial(self._has_accused, peer, of, of_what),
+            )
+
+    def until_changed(self, by: Iterable[Peer], of: Peer, what: str) -> None:
+        """Wait until each of these peers' logs has it that a membership changed so."""
+        for peer in by:
+            self.until(
+                f"peer {of.number} is {what}, says peer {peer.number}",
+                partial(self._has_changed, peer, of, what),
+            )
+
+    def _has_accused(self, by: Peer, of: Peer, of_what: str) -> bool:
+        return any(of_what in reason for reason in self.accusations(by, of))
+
+    def _has_changed(self, by: Peer, of: Peer, what: str) -> bool:
+        return what in self.changes(by, of)
 
     def accusations(self, by: Peer, of: Peer) -> list[str]:
         """What one peer accuses another of."""
@@ -178,17 +208,18 @@ class Network:
 
     # Disturbing
 
-    def kill(self, peer: Peer) -> None:
-        """kill -9 of the peer's own process, and of nothing else."""
-        self._expected_ends.add(peer.number)
-        os.kill(peer.pid, signal.SIGKILL)
-        self.until_ended(peer)
+    def kill(self, *peers: Peer) -> None:
+        """kill -9 of the peers' own processes, and of nothing else."""
+        for peer in peers:
+            os.kill(peer.pid, signal.SIGKILL)
+        self.until_ended(*peers)
 
-    def until_ended(self, peer: Peer) -> None:
-        """Wait for the end of a process that is meant to end."""
-        self._expected_ends.add(peer.number)
-        self.until(f"peer {peer.number} has ended", lambda: not peer.is_up)
-        peer.kills += 1
+    def until_ended(self, *peers: Peer) -> None:
+        """Wait for the end of processes that are meant to end."""
+        self._expected_ends.update(peer.number for peer in peers)
+        for peer in peers:
+            self.until(f"peer {peer.number} has ended", partial(_has_ended, peer))
+            peer.kills += 1
 
     def start_again(self, peer: Peer) -> None:
         """The same command again, in the same home."""
@@ -221,6 +252,10 @@ class Network:
     def order(self, peer: Peer, what: str) -> None:
         """Have a liar do what it was started for (liar.py)."""
         (peer.home / what).touch()
+
+
+def _has_ended(peer: Peer) -> bool:
+    return not peer.is_up
 
 
 def _numbers(peers: Iterable[Peer]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_all_are_killed_again_and_again(moments: int, tmp_path: Path) -> None:
                 network.kill_all()
                 network.start_all()
             else:
-                network.until(f"{phase} comes", lambda phase=phase: is_anyone_in(network, phase))
+                network.until(f"{phase} comes", partial(is_anyone_in, network, phase))
             network.let_pass(later_s)
             network.kill_all()
             network.start_all()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 from localnet_parts.processes import children
 
-from psyche_p2p.observe.events import Diverged, Restarted, Resynced
+from psyche_p2p.observe.events import Diverged, Resynced
 from tests.node.faults.network import Network, liar
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,7 @@ def test_a_trainer_is_killed_in_mid_round(network: Network) -> None:
     os.kill(trainer, signal.SIGKILL)
     network.until(
         "the trainer is started again",
-        lambda: any(one.what == "trainer" for one in network.noted(victim, Restarted)),
+        lambda: network.has_restarted(victim, "trainer"),
     )
     network.until_back(*network.peers)
     network.require_equal_roots()
@@ -62,7 +62,7 @@ def test_the_daemon_is_killed(network: Network) -> None:
     os.kill(children(victim.pid)["daemon"], signal.SIGKILL)
     network.until(
         "the daemon is started again",
-        lambda: any(one.what == "daemon" for one in network.noted(victim, Restarted)),
+        lambda: network.has_restarted(victim, "daemon"),
     )
     network.until_back(*network.peers)
     network.require_equal_roots()
@@ -73,11 +73,8 @@ def test_parameters_change_in_memory(network: Network) -> None:
     network.order(victim, "corrupt")
     network.until("it notices", lambda: bool(network.noted(victim, Diverged)))
     network.until("it takes the others'", lambda: bool(network.noted(victim, Resynced)))
-    for other in network.peers:
-        if other is not victim:
-            network.until(
-                "it is named", lambda other=other: bool(network.accusations(other, victim))
-            )
+    others = [peer for peer in network.peers if peer is not victim]
+    network.until_accused(others, victim, "its parameters are not the run's")
     network.until_back(*network.peers)
     network.require_equal_roots(besides=[victim])
 
@@ -88,5 +85,24 @@ def test_a_node_is_killed_and_started_again(network: Network) -> None:
     network.kill(victim)
     network.until("it is dropped", lambda: network.changes(first, victim).count("dropped") > drops)
     network.start_again(victim)
+    network.until_back(*network.peers)
+    network.require_equal_roots(besides=[network.peers[2]])
+
+
+@pytest.mark.long
+def test_a_member_is_stopped_until_it_is_dropped(network: Network) -> None:
+    victim, first = network.peers[1], network.peers[0]
+    stopped = [victim.pid, *children(victim.pid).values()]
+    drops = network.changes(first, victim).count("dropped")
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        network.until(
+            "it is dropped", lambda: network.changes(first, victim).count("dropped") > drops
+        )
+        network.rounds_pass(20)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
     network.until_back(*network.peers)
     network.require_equal_roots(besides=[network.peers[2]])

@@ -31,21 +31,12 @@ def test_every_lie_is_named_and_none_is_believed(tmp_path: Path) -> None:
     with Network(tmp_path, TIERS, changes, {3: liar(LIES)}, is_honest=range(3)) as network:
         *honest, culprit = network.peers
         for reason in REASONS:
-            for peer in honest:
-                network.until(
-                    f"peer {peer.number} says: {reason}",
-                    lambda peer=peer, reason=reason: any(
-                        reason in one for one in network.accusations(peer, culprit)
-                    ),
-                )
-        network.until("it is dropped", lambda: "dropped" in network.changes(honest[0], culprit))
+            network.until_accused(honest, culprit, reason)
+        network.until_changed(honest, culprit, "dropped")
         network.order(culprit, TWO_BLOBS)
+        network.until_accused(honest, culprit, "two contributions for one batch")
+        network.until_changed(honest, culprit, "ejected")
         for peer in honest:
-            network.until(
-                "it is banned", lambda peer=peer: "ejected" in network.changes(peer, culprit)
-            )
-            reasons = network.accusations(peer, culprit)
-            assert any("two contributions" in one for one in reasons), reasons
             assert all(not network.accusations(peer, other) for other in honest)
         network.until_back(*honest)
         network.require_equal_roots(besides=[culprit])

@@ -6,6 +6,7 @@ One long epoch, and members that may miss a thousand rounds: whoever comes back 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from threading import Event, Timer
@@ -13,6 +14,7 @@ from threading import Event, Timer
 import pytest
 from localnet_parts.processes import children
 
+from psyche_p2p.errors import ExitCode
 from psyche_p2p.observe.events import MemberChanged
 from tests.node.faults.network import Network, liar
 from tests.node.faults.test_faults import TIERS
@@ -40,7 +42,7 @@ def network(shared: Network) -> Iterator[Network]:
     yield shared
     assert all(peer.tally.phase == "TRAIN" for peer in shared.peers)  # still the first epoch
     for peer in shared.peers:
-        assert {one.what for one in _changes(shared, peer)} <= {"admitted"}
+        assert {one.what for one in shared.noted(peer, MemberChanged)} <= {"admitted"}
 
 
 def test_a_member_is_stopped_for_half_a_minute(network: Network) -> None:
@@ -87,11 +89,28 @@ def test_the_proposer_is_killed(network: Network) -> None:
     network.require_equal_roots()
 
 
-def _changes(network: Network, peer: object) -> list[MemberChanged]:
-    return [
-        event
-        for one in network.peers
-        if one is peer
-        for event in one.tally.noted
-        if isinstance(event, MemberChanged)
-    ]
+def test_a_disk_is_full_and_has_room_again(network: Network) -> None:
+    victim = network.peers[3]
+    log = next(victim.home.glob("runs/*/log"))
+    room = log.stat().st_size + 100  # the next block is cut short
+    for pid in (victim.pid, children(victim.pid)["trainer"]):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    network.until_ended(victim)
+    assert victim.exit_code == ExitCode.STORAGE
+    assert "free some space" in victim.last_words()
+    network.start_again(victim)
+    network.until_back(*network.peers)
+    network.require_equal_roots()
+
+
+def test_everyone_is_killed_at_once(network: Network) -> None:
+    last = network.last_round
+    network.kill(*network.peers)
+    first, *others = network.peers
+    network.start_again(first)
+    network.until("the first peer listens", lambda: bool(first.tally.addresses))
+    for peer in others:
+        network.start_again(peer)
+    network.until_back(*network.peers)
+    assert last < min(network.peers[0].tally.roots.keys() - set(range(last + 1)))
+    network.require_equal_roots()

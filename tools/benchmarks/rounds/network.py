@@ -39,6 +39,7 @@ class Wanted:
     changes: tuple[str, ...] = ()
     program: tuple[str, ...] = ()
     give_up_after_s: float = 120.0
+    exit_after_s: float | None = None
 
     @property
     def tiers(self) -> tuple[int, ...]:
@@ -105,7 +106,7 @@ def _plan(wanted: Wanted) -> Plan:
         tiers=wanted.tiers,
         witnesses=0,
         seed=0,
-        exit_after_s=None,
+        exit_after_s=wanted.exit_after_s,
         kill_every_s=None,
         give_up_after_s=wanted.give_up_after_s,
         data_dir=None,

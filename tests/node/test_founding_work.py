@@ -1,0 +1,101 @@
+"""Founding a run out of what comes in whatever order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from psyche_p2p.clock import SystemClock
+from psyche_p2p.config import RunConfig, load_run_config, run_id
+from psyche_p2p.config.load import check_run_config
+from psyche_p2p.consensus import IdentitySigner
+from psyche_p2p.coordinator.logfile import LogHead
+from psyche_p2p.identity import Identity
+from psyche_p2p.ids import BlobHash, ParamRoot, SchemaHash, Tier
+from psyche_p2p.node.beginning import Beginnings
+from psyche_p2p.node.founding_work import FoundingWork
+from psyche_p2p.node.timers import Timers
+from psyche_p2p.node.voice import Voice
+from psyche_p2p.node.wal import open_wal
+from psyche_p2p.wire import Capabilities, Envelope, Join, Vote
+from psyche_p2p.wire.messages import Role
+
+_PATIENCE_S = 60.0
+
+
+def two_founders() -> RunConfig:
+    base = load_run_config(Path(__file__).parents[2] / "configs" / "nano.toml").model_dump()
+    base["members"] |= {"init_min_members": 2, "waiting_for_members_extra_s": 0.001}
+    return check_run_config(base, "two founders")
+
+
+CONFIG = two_founders()
+
+
+class Founder:
+    """One peer's work, whose words go where a test says."""
+
+    def __init__(self, number: int, folder: Path) -> None:
+        self.tell: Callable[[Envelope], None] = lambda _: None
+        signer = IdentitySigner(Identity.from_seed(bytes([number]) * 32), run_id(CONFIG))
+        wal, _ = open_wal(folder / f"wal{number}", run_id(CONFIG))
+        self.work = FoundingWork(
+            CONFIG,
+            signer,
+            lambda: make_join(number),
+            find_beginnings,
+            Voice(signer, self.hear, lambda envelope: self.tell(envelope)),
+            wal,
+            Timers(SystemClock()),
+            nobody,
+        )
+
+    def hear(self, envelope: Envelope) -> None:
+        self.work.on_envelope(envelope)
+
+
+async def nobody() -> None:
+    return None
+
+
+async def find_beginnings() -> Beginnings:
+    roots = tuple(ParamRoot(bytes([tier]) * 32) for tier in range(CONFIG.model.max_tier + 1))
+    return Beginnings(run_id(CONFIG), SchemaHash(bytes(32)), roots, BlobHash(bytes(32)))
+
+
+def make_join(number: int) -> Join:
+    return Join(
+        roles=(Role.TRAINER, Role.WITNESS),
+        tier=Tier(0),
+        capabilities=Capabilities(tokens_per_s=0, memory_bytes=0, device="cpu"),
+        addresses=(),
+        tls_fingerprint=BlobHash(bytes([number]) * 32),
+        schema_hash=SchemaHash(bytes(32)),
+        nonce=number,
+    )
+
+
+async def found_with_a_vote_that_comes_first(folder: Path) -> list[LogHead]:
+    early, late = Founder(1, folder), Founder(2, folder)
+    held: list[Envelope] = []
+
+    def to_late(envelope: Envelope) -> None:
+        """The first one's vote overtakes its join."""
+        if isinstance(envelope.message, Vote):
+            late.hear(envelope)
+            for waiting in held:
+                late.hear(waiting)
+        else:
+            held.append(envelope)
+
+    early.tell, late.tell = to_late, early.hear
+    runs: list[Any] = [early.work.run(), late.work.run()]
+    return await asyncio.wait_for(asyncio.gather(*runs), _PATIENCE_S)
+
+
+def test_a_vote_of_one_who_was_not_seen_ready_yet_counts_once_it_is(tmp_path: Path) -> None:
+    heads = asyncio.run(found_with_a_vote_that_comes_first(tmp_path))
+    assert heads[0].genesis == heads[1].genesis
+    assert [head.founding.view for head in heads if head.founding] == [0, 0], "not a second attempt"
