@@ -76,7 +76,7 @@ def test_a_round_that_somebody_missed_is_said() -> None:
 def test_a_run_is_read_off_events_and_logs(tmp_path: Path) -> None:
     """Errors are those at ERROR level: INFO, nanogpt and a peer called error are none."""
     peers = [PeerId("a"), PeerId("b")]
-    for number, peer in enumerate(peers):
+    for number in range(len(peers)):
         home = tmp_path / f"peer{number}"
         home.mkdir()
         with EventLog.open(home / "events.jsonl") as log:
@@ -106,7 +106,7 @@ def test_a_finished_run_is_found_and_another_kind_is_refused(tmp_path: Path) -> 
     assert found is not None
     assert found.heldout == record.heldout
     assert find_record(replace(record.cell, seed=1), tmp_path) is None
-    with pytest.raises(StorageError, match="4 rounds of nano.toml, not 5"):
+    with pytest.raises(StorageError, match=r"4 rounds of nano\.toml, not 5"):
         find_record(replace(record.cell, rounds=5), tmp_path)
     (tmp_path / record.cell.file_name).write_text('{"cell": {}}')
     with pytest.raises(StorageError, match="not the record of a run"):
@@ -142,7 +142,8 @@ def test_quick_runs_real_networks_and_skips_what_is_done(tmp_path: Path) -> None
     assert "run 1 of 1" in results[0].stdout
     assert "run 1 of 1" not in results[1].stdout
     (row,) = json.loads((tmp_path / "out" / "table.json").read_text())
-    assert row["is_complete"] and row["is_within_bar"]
+    assert row["is_complete"]
+    assert row["is_within_bar"]
     assert (row["nan_losses"], row["errors"], row["failed"]) == (0, 0, 0)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "0-1_seed0.json", "losses.svg", "table.json", "table.md",

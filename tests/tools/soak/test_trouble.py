@@ -36,9 +36,12 @@ def test_who_has_not_been_woken_is_away() -> None:
     assert trouble.is_away
 
 
+def test_who_has_seen_no_round_since_is_away() -> None:
+    assert hurt().is_away
+
+
 def test_who_sees_new_rounds_is_not_away_but_not_back() -> None:
     trouble = hurt()
-    assert trouble.is_away
     close(trouble, FREED_AT_ROUND + 2)
     trouble.look(7.0)
     assert not trouble.is_away
