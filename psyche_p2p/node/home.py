@@ -3,7 +3,7 @@
 peer.key          the identity (made at the first start)
 certificate       the span of its TLS certificate, which with the key makes the same one again
 lock              held while a peer runs here, and says which process that is
-runs/<run id>/    log, wal, store/, checkpoints/
+runs/<run id>/    log, wal, promises, store/, checkpoints/
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ class RunFolder:
     @property
     def wal(self) -> Path:
         return self.root / "wal"
+
+    @property
+    def promises(self) -> Path:
+        return self.root / "promises"
 
     @property
     def store(self) -> Path:

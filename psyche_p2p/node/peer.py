@@ -53,6 +53,7 @@ from psyche_p2p.node.network import (
 from psyche_p2p.node.options import PeerOptions
 from psyche_p2p.node.parameters import Parameters
 from psyche_p2p.node.participation import NO_FRONTIER, Circumstances, Participation
+from psyche_p2p.node.promises import Promises
 from psyche_p2p.node.reach import report_reach
 from psyche_p2p.node.replay import catch_up, replay_own
 from psyche_p2p.node.settled import Settled
@@ -156,7 +157,10 @@ class Peer:
         self._bulk.swarm.book.on_lie = lambda peer, what: self._emit(events.Accused(peer, what))
         self._directory = self._directory_of(self._run_id)
         self._voice = Voice(
-            IdentitySigner(self._identity, self._run_id), self._take_in, self._statements.add
+            IdentitySigner(self._identity, self._run_id),
+            Promises.open(self._folder.promises),
+            self._take_in,
+            self._statements.add,
         )
         self._blobs = BlobDesk(config, self._schema, self._store, self._bulk.swarm, self._directory)
         record = await announce(self._network, options, config, self._bulk, self._own)

@@ -10,7 +10,8 @@ from psyche_p2p.consensus import Signer
 from psyche_p2p.errors import Unavailable
 from psyche_p2p.log import get_logger
 from psyche_p2p.net.gossip import Gossip
-from psyche_p2p.wire import Envelope
+from psyche_p2p.node.promises import Promises
+from psyche_p2p.wire import Commitment, Envelope
 
 _QUEUED = 4096
 _log = get_logger(__name__)
@@ -22,17 +23,21 @@ class Voice:
     def __init__(
         self,
         signer: Signer,
+        promises: Promises,
         hear: Callable[[Envelope], None],
         keep: Callable[[Envelope], object],
     ) -> None:
         """`hear` takes in our own words like anyone's, `keep` holds what others may lack."""
         self._signer = signer
+        self._promises = promises
         self._hear = hear
         self._keep = keep
         self._outbox: asyncio.Queue[bytes] = asyncio.Queue(_QUEUED)
 
     def say(self, message: Any) -> Envelope:
-        """Sign, hear it ourselves, and tell everyone."""
+        """Sign, hear it ourselves, and tell everyone; of a batch, only what was said before."""
+        if isinstance(message, Commitment):
+            message = self._promises.bind(message)
         envelope = self._signer.seal(message)
         self._hear(envelope)
         self.repeat(envelope)

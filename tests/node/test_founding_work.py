@@ -16,6 +16,7 @@ from psyche_p2p.identity import Identity
 from psyche_p2p.ids import BlobHash, ParamRoot, SchemaHash, Tier
 from psyche_p2p.node.beginning import Beginnings
 from psyche_p2p.node.founding_work import FoundingWork
+from psyche_p2p.node.promises import Promises
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.node.wal import open_wal
@@ -40,13 +41,14 @@ class Founder:
     def __init__(self, number: int, folder: Path) -> None:
         self.tell: Callable[[Envelope], None] = lambda _: None
         signer = IdentitySigner(Identity.from_seed(bytes([number]) * 32), run_id(CONFIG))
+        promises = Promises.open(folder / f"promises{number}")
         wal, _ = open_wal(folder / f"wal{number}", run_id(CONFIG))
         self.work = FoundingWork(
             CONFIG,
             signer,
             lambda: make_join(number),
             find_beginnings,
-            Voice(signer, self.hear, lambda envelope: self.tell(envelope)),
+            Voice(signer, promises, self.hear, lambda envelope: self.tell(envelope)),
             wal,
             Timers(SystemClock()),
             nobody,

@@ -16,7 +16,7 @@ from soak_parts.mischief import Mischief
 from soak_parts.trouble import sum_up
 
 _MOST_RSS_MIB = 256.0
-_MOST_FILES = 64.0
+_MOST_FILES = 128.0  # up to 64 blobs are kept open for those who read them
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Report:
     postponed: int
     drops: int
     ejections: int
+    accusations: int
     catch_ups: tuple[dict[str, Any], ...]
     """Of those who took their parameters from others."""
     growth: dict[str, float] | None
@@ -70,6 +71,7 @@ def make_report(
         postponed=mischief.postponed,
         drops=len(outcome.events["drops"]),
         ejections=len(outcome.events["ejections"]),
+        accusations=len(outcome.events["accusations"]),
         catch_ups=tuple(_catch_up(event) for event in outcome.events["resyncs"]),
         growth=asdict(growth) if growth else None,
     )
@@ -138,6 +140,7 @@ def report_lines(report: Report) -> Iterator[str]:
         yield f"{name:15} {found['count']}{back}"
     yield f"postponed       {report.postponed}"
     yield f"dropped         {report.drops}, ejected {report.ejections}"
+    yield f"accusations     {report.accusations}"
     if report.catch_ups:
         rates = [one["mb_per_s"] or 0.0 for one in report.catch_ups]
         seconds = [one["seconds"] for one in report.catch_ups]

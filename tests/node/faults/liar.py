@@ -25,10 +25,11 @@ from psyche_p2p.net.shelf import OpenBlob
 from psyche_p2p.node import participation
 from psyche_p2p.node import peer as node_peer
 from psyche_p2p.node.bulk_plane import Told
+from psyche_p2p.node.promises import Promises
 from psyche_p2p.node.rounds import RoundWork
 from psyche_p2p.node.voting import Voting
 from psyche_p2p.train.messages import Trained
-from psyche_p2p.wire import Proposal
+from psyche_p2p.wire import Commitment, Proposal
 from psyche_p2p.wire.bulk import RunDescription
 from psyche_p2p.wire.records import Slot
 
@@ -145,6 +146,13 @@ class ForgingTold(Told):
         return replace(told, config=told.config.replace(b"128", b"256"))
 
 
+class BrokenPromises(Promises):
+    """Remembers nothing that it committed to."""
+
+    def bind(self, commitment: Commitment) -> Commitment:
+        return commitment
+
+
 class DyingVoting(Voting):
     """Is killed at the moment at which it should propose."""
 
@@ -183,6 +191,7 @@ def _begin(lies: list[str], arguments: list[str]) -> None:
     replacements: list[tuple[object, str, object]] = [
         (participation, "RoundWork", LyingRounds),
         (participation, "Voting", DyingVoting),
+        (node_peer, "Promises", BrokenPromises),
     ]
     if OTHER_CONFIG in lies:
         replacements.append((node_peer, "Told", ForgingTold))

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.slow
 
 LATE = 20
 EPOCHS = (
-    "rounds.epoch_s=20",
-    "rounds.warmup_s=15",
+    "rounds.epoch_s=14",
+    "rounds.warmup_s=12",
     "rounds.max_round_train_s=10",
     "rounds.cooldown_s=0.5",
     "members.waiting_for_members_extra_s=1.0",

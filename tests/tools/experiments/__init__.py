@@ -1,0 +1,1 @@
+"""tools/experiments: the matrix, its table and its plot."""
