@@ -66,8 +66,8 @@ def accumulate_gradients(
 ) -> float:
     """Add the batch's mean gradient to every `parameter.grad`; returns the batch's mean loss.
 
-    The loss is cross-entropy unless `batch_loss` is given. The mean is over predicted tokens, however
-    the batch is cut into portions.
+    The loss is cross-entropy unless `batch_loss` is given. The mean is over predicted tokens,
+    however the batch is cut into portions.
     """
     count, compute = len(tokens_bt), batch_loss or _cross_entropy
     predicted, total = count_predicted(tokens_bt), 0.0
