@@ -21,6 +21,7 @@ _file = click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 # Imported only when they are called: they need torch or the network.
 _LAZY = {
     "create": "psyche_p2p.cli.run_create:create",
+    "continue": "psyche_p2p.cli.run_continue:continue_run",
     "status": "psyche_p2p.cli.run_control:status",
     "pause": "psyche_p2p.cli.run_control:pause",
     "resume": "psyche_p2p.cli.run_control:resume",

@@ -5,6 +5,7 @@ from psyche_p2p.config.data_schema import DataConfig, DataPartConfig, DataPlace
 from psyche_p2p.config.load import load_run_config, parse_run_config
 from psyche_p2p.config.schema import (
     AdamWConfig,
+    BeginningConfig,
     CheckpointConfig,
     CommitteeConfig,
     DistillationConfig,
@@ -26,6 +27,7 @@ from psyche_p2p.config.schema import (
 __all__ = [
     "RunConfig",
     "RunSection",
+    "BeginningConfig",
     "MembersConfig",
     "RoundsConfig",
     "CommitteeConfig",

@@ -12,6 +12,7 @@ from psyche_p2p.config.schema import ModelConfig, RunConfig
 def find_contradictions(config: RunConfig) -> list[Problem]:
     """Every rule that the configuration breaks, in the order of its sections."""
     return [
+        *_beginning(config),
         *_members(config),
         *_rounds(config),
         *_committee(config),
@@ -43,6 +44,17 @@ def _members(config: RunConfig) -> Iterator[Problem]:
         yield Problem("members.block", both[0], "must not also be in members.allow")
     for key, peers in (("allow", members.allow), ("block", members.block)):
         yield from _repeated(f"members.{key}", peers)
+
+
+def _beginning(config: RunConfig) -> Iterator[Problem]:
+    beginning, total = config.beginning, config.run.total_rounds
+    if beginning.round >= total:
+        allowed = f"must be below run.total_rounds ({total})"
+        yield Problem("beginning.round", beginning.round, allowed)
+    for key in ("round", "sample"):
+        value = getattr(beginning, key)
+        if value and not beginning.param_root:
+            yield Problem(f"beginning.{key}", value, "must be 0 unless beginning.param_root is set")
 
 
 def _rounds(config: RunConfig) -> Iterator[Problem]:

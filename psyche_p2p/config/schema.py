@@ -45,6 +45,17 @@ class RunSection(Section):
     """The peer whose signed commands pause and resume the run; empty for none."""
 
 
+class BeginningConfig(Section):
+    """Where a run begins that continues an earlier one. A new model begins with the defaults."""
+
+    param_root: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    """The root of the full model's first parameters; empty: they are drawn from run.seed."""
+    round: Count = 0
+    """The number of the first round: how many rounds those parameters have had."""
+    sample: Count = 0
+    """The first sample of the data that those parameters have not been trained on."""
+
+
 class MembersConfig(Section):
     """Who takes part, and when there are enough."""
 
@@ -316,6 +327,7 @@ class RunConfig(Section):
     """Everything the peers of a run agree on."""
 
     run: RunSection
+    beginning: BeginningConfig = BeginningConfig()
     members: MembersConfig = MembersConfig()
     rounds: RoundsConfig = RoundsConfig()
     committee: CommitteeConfig = CommitteeConfig()

@@ -355,7 +355,9 @@ class RoundWork:
 
         Whoever is behind names what it has; whoever does not know what it has says nothing.
         """
-        canonical = RoundIndex(max(0, opened.round - state.rules.pipeline_depth))
+        canonical = RoundIndex(
+            max(state.rules.first_round, opened.round - state.rules.pipeline_depth)
+        )
         for param_round in (canonical, self._parameters.applied):
             roots = self._parameters.roots_at(param_round)
             if roots is not None and param_round <= state.closed_count:

@@ -36,6 +36,9 @@ def broken_by(**changes: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
+        ({"beginning__round": 300, "beginning__param_root": "00" * 32}, "beginning.round"),
+        ({"beginning__round": 1}, "beginning.round"),
+        ({"beginning__sample": 1}, "beginning.sample"),
         ({"members__min_members": 3}, "members.init_min_members"),
         ({"members__init_min_members": 5, "members__max_members": 4}, "members.max_members"),
         ({"members__allow": (ALICE,), "members__block": (ALICE,)}, "members.block"),
@@ -103,6 +106,7 @@ def test_a_broken_rule_names_its_key(changes: dict[str, Any], expected: str) -> 
     [
         {},
         {"members__init_min_members": 3, "members__min_members": 3, "committee__witness_nodes": 3},
+        {"beginning__round": 299, "beginning__param_root": "00" * 32, "beginning__sample": 7},
         {"model__max_tier": 3},
         {"model__max_tier": 0, "model__intermediate_size": 500},
         {"model__architecture": "nanogpt", "model__max_tier": 0, "model__bias": True},

@@ -14,7 +14,8 @@ from psyche_p2p.ids import BlobHash, EpochIndex, Height, ParamRoot, RoundIndex, 
 from psyche_p2p.model.checkpoint import open_checkpoint
 from psyche_p2p.model.checkpoint_manifest import MANIFEST_FILE, read_manifest
 from psyche_p2p.model.checkpoint_writer import write_checkpoint
-from psyche_p2p.model.initial import initial_roots, initial_state
+from psyche_p2p.model.initial import initial_state
+from psyche_p2p.model.initial_values import initial_roots
 from psyche_p2p.node.checkpoints import Checkpoints
 from psyche_p2p.node.settled import Settled
 from tests.coordinator.world import World, make_config

@@ -22,13 +22,14 @@ def desk_with(folder: Path, fates: Sequence[str]) -> TrainerDesk:
     """A desk whose trainers meet these fates, one after the other, and the last for ever."""
     (folder / "fates").write_text("\n".join(fates))
     command = (sys.executable, str(STAND_IN), str(folder / "fates"))
-    return TrainerDesk(setup_in(folder, Tier(0)), lambda _: None, command)
+    return TrainerDesk(setup_in(folder, Tier(0)), command)
 
 
 def test_a_trainer_that_dies_while_it_starts_is_replaced_again(tmp_path: Path) -> None:
     async def play() -> None:
         fates = ["dies when asked", "dies before it is ready", "lives"]
         async with desk_with(tmp_path, fates) as desk:
+            await desk.started()
             with pytest.raises(TrainerLost):
                 await desk.ask(Evaluate(1))
             assert await desk.ask(Evaluate(1)) == Evaluated((), ())
@@ -40,6 +41,7 @@ def test_a_trainer_that_dies_while_it_starts_is_replaced_again(tmp_path: Path) -
 def test_trainers_that_keep_dying_end_the_peer(tmp_path: Path) -> None:
     async def play() -> None:
         async with desk_with(tmp_path, ["dies when asked", "dies before it is ready"]) as desk:
+            await desk.started()
             with pytest.raises(ResourceError, match="the trainer died 5 times"):
                 await desk.ask(Evaluate(1))
 
@@ -48,16 +50,18 @@ def test_trainers_that_keep_dying_end_the_peer(tmp_path: Path) -> None:
 
 def test_a_trainer_that_never_starts_is_said_in_one_line(tmp_path: Path) -> None:
     async def play() -> None:
-        with pytest.raises(ResourceError, match="the trainer does not start: .*exit code 3"):
-            await desk_with(tmp_path, ["dies before it is ready"]).__aenter__()
+        async with desk_with(tmp_path, ["dies before it is ready"]) as desk:
+            with pytest.raises(ResourceError, match=r"the trainer does not start: .*exit code 3"):
+                await desk.started()
 
     asyncio.run(play())
 
 
 def test_what_a_trainer_lacks_is_told_with_its_own_exit_code(tmp_path: Path) -> None:
     async def play() -> None:
-        with pytest.raises(ResourceError, match="tier 0 needs about") as found:
-            await desk_with(tmp_path, ["has too little memory"]).__aenter__()
+        async with desk_with(tmp_path, ["has too little memory"]) as desk:
+            with pytest.raises(ResourceError, match="tier 0 needs about") as found:
+                await desk.started()
         assert str(found.value) == "tier 0 needs about 2 GB; use --tier 1"
 
     asyncio.run(play())

@@ -12,9 +12,10 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from localnet_parts.processes import children
 
 from psyche_p2p.observe.events import Diverged, Resynced
-from tests.node.faults.network import Network, children, liar
+from tests.node.faults.network import Network, liar
 
 pytestmark = pytest.mark.slow
 
