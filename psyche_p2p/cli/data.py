@@ -56,6 +56,8 @@ def manifest(
 ) -> int:
     """Read all data of the run in FILE, check every token, and print the manifest's hash.
 
+    Of data.provider = http only the manifest is fetched: the rest is checked when it comes.
+
     The hash is what data.manifest of the configuration pins. Exit code 0: the data is good and,
     with --compare, the same. 9: it is not.
     """
