@@ -38,7 +38,7 @@ data.add_command(show_info)
 
 @data.command(epilog="Example: psyche-peer data manifest run.toml --data-dir d --out mine.txt")
 @click.argument("config_path", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where token files are.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the data is, or is kept.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the manifest there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest, a line of JSON a file.")
 @click.option(
@@ -55,6 +55,8 @@ def manifest(
     other_path: Path | None,
 ) -> int:
     """Read all data of the run in FILE, check every token, and print the manifest's hash.
+
+    Of data.provider = http only the manifest is fetched: the rest is checked when it comes.
 
     The hash is what data.manifest of the configuration pins. Exit code 0: the data is good and,
     with --compare, the same. 9: it is not.

@@ -25,7 +25,7 @@ from psyche_p2p.model.initial_values import initial_roots
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The folder to make for the run."
 )
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where token files are.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the data is, or is kept.")
 @click.option("--no-checkpoint", is_flag=True, help="Do not write the first parameters to disk.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def create(

@@ -105,7 +105,7 @@ def _shared(command: CommandT) -> CommandT:
     "--data-dir",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where the run's token files are on this machine.",
+    help="Where the run's data is on this machine, or is kept when it is fetched.",
 )
 @click.option(
     "--checkpoint",

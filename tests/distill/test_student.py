@@ -112,3 +112,14 @@ def test_in_bfloat16_it_is_nearly_the_same() -> None:
 
 def _trained(model: torch.nn.Module) -> list[Any]:
     return [parameter for parameter in model.parameters() if parameter.grad is not None]
+
+
+def test_padding_is_neither_predicted_nor_taught() -> None:
+    student, config = initial_model(CONFIG, seed=2, held_tier=Tier(1)), settings()
+    losses = []
+    for tokens in (TOKENS, torch.nn.functional.pad(TOKENS, (0, 4), value=~0)):
+        targets = make_targets(TEACHER, tokens, config)
+        loss = StudentLoss(plan_distillation(config, 0.5, targets_with_mass(1.0)), targets)
+        value = accumulate_gradients(student, tokens, batch_loss=loss)
+        losses.append((value, loss.statistics().ce, loss.statistics().kd_raw))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
