@@ -20,7 +20,6 @@ invariants and nothing that came from outside.
 from __future__ import annotations
 
 from enum import Enum, IntEnum
-from typing import ClassVar
 
 
 class ExitCode(IntEnum):
@@ -44,7 +43,7 @@ class ExitCode(IntEnum):
 class PsycheError(Exception):
     """An error a person can read: one line that names the cause and, where known, the cure."""
 
-    exit_code: ClassVar[ExitCode] = ExitCode.BUG
+    exit_code: ExitCode = ExitCode.BUG
 
     def __init__(self, cause: str, cure: str = "") -> None:
         super().__init__(cause)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import shlex
-import shutil
-import signal
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
-from localnet_parts.display import Display, Lines, LiveTable
+from localnet_parts.command import (
+    make_display,
+    network,
+    parse_tiers,
+    program_words,
+    require_folder_of,
+    stop_on_signals,
+    work_folder,
+)
 from localnet_parts.outcome import Outcome, summary_lines
 from localnet_parts.plan import (
     DEFAULT_ROUNDS,
@@ -24,13 +25,11 @@ from localnet_parts.plan import (
     require_tiers,
 )
 from localnet_parts.supervisor import Supervisor
-from wan_emulation.profile import PathProfile, parse_profile
-from wan_emulation.wan import Wan
 
 from psyche_p2p.cli.main import run_command
 from psyche_p2p.config import load_run_config, run_id
-from psyche_p2p.errors import ExitCode, StorageError
-from psyche_p2p.files import storage_error, write_atomically
+from psyche_p2p.errors import ExitCode
+from psyche_p2p.files import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 _path = click.Path(path_type=Path)
@@ -112,23 +111,21 @@ def localnet(
       11   something failed: the lines FAILED say what
       130  interrupted
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # even if whoever started us ignores them
-        signal.signal(number, signal.default_int_handler)
-    if json_path is not None and not json_path.parent.is_dir():  # not after an hour of training
-        raise StorageError(f"--json {json_path}: there is no such folder", "create it first")
+    stop_on_signals()
+    require_folder_of(json_path, "--json")
     base = load_run_config(path)
-    plan = _make_plan(tiers, program, options)
+    plan = Plan(tiers=parse_tiers(tiers), program=program_words(program), **options)
     changes += _synergy(phase_a_rounds=synergy_phase_a_rounds, ramp_rounds=synergy_ramp_rounds)
     require_tiers(plan.tiers, base)
     if exit_after_steps is None and plan.exit_after_s is None:
         exit_after_steps = DEFAULT_ROUNDS
     config = make_run_config(base, plan, exit_after_steps, authority, changes)
-    with _network(profile, plan) as wan, _work_folder(keep) as work:
+    with network(profile, plan.peers, plan.seed) as wan, work_folder(keep) as work:
         click.echo(f"run {config.run.name}, id {run_id(config).hex()}, seed {plan.seed}")
         click.echo(
             f"{plan.peers} peers, at tiers {', '.join(map(str, plan.tiers))}; in {work.path}"
         )
-        display = _make_display(headless, config.run.total_rounds)
+        display = make_display(headless, config.run.total_rounds)
         supervisor = Supervisor(plan, config, work.path, display, wan)
         outcome = supervisor.run(config.run.total_rounds if exit_after_steps else 1)
         work.is_kept = keep is not None or bool(outcome.problems)
@@ -145,78 +142,10 @@ def _exit_code(outcome: Outcome) -> ExitCode:
     return ExitCode.OK if outcome.ok else ExitCode.INVALID
 
 
-@dataclass(slots=True)
-class _Work:
-    """The folder of homes and logs; kept unless all went well."""
-
-    path: Path
-    is_kept: bool = True
-
-
-@contextmanager
-def _work_folder(wanted: Path | None) -> Iterator[_Work]:
-    """A new folder; a person's own is never emptied, and has to be new or empty."""
-    try:
-        if wanted is None:
-            work = _Work(Path(tempfile.mkdtemp(prefix="psyche-localnet-")))
-        else:
-            wanted.mkdir(parents=True, exist_ok=True)
-            work = _Work(wanted.resolve())
-        is_used = any(work.path.iterdir())
-    except OSError as error:
-        raise storage_error("cannot use the folder", wanted or Path(), error) from error
-    if is_used:
-        raise StorageError(f"--keep {wanted}: this folder is not empty", "name a new one")
-    try:
-        yield work
-    finally:
-        if work.is_kept:
-            click.echo(f"logs            {work.path}")
-        else:
-            shutil.rmtree(work.path, ignore_errors=True)
-
-
 def _synergy(**rounds: int | None) -> tuple[str, ...]:
     """The coupled schedule as changes of the run."""
     given = {key: value for key, value in rounds.items() if value is not None}
     return tuple(f"distillation.synergy.{key}={value}" for key, value in given.items())
-
-
-def _make_display(headless: bool, rounds: int) -> Display:
-    if headless or not sys.stdout.isatty():
-        return Lines(sys.stdout, rounds)
-    return LiveTable(sys.stdout, rounds)
-
-
-def _make_plan(tiers: str, program: str | None, options: dict[str, Any]) -> Plan:
-    words = (
-        shlex.split(program) if program else [str(Path(sys.executable).with_name("psyche-peer"))]
-    )
-    return Plan(tiers=_parse_tiers(tiers), program=tuple(words), **options)
-
-
-def _parse_tiers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        message = f"{text!r} is not a list like 0,1,1"
-        raise click.BadParameter(message, param_hint="--tiers") from None
-
-
-@contextmanager
-def _network(text: str | None, plan: Plan) -> Iterator[Wan | None]:
-    if text is None:
-        yield None
-        return
-    with Wan([_parse_profile(text)] * plan.peers, seed=plan.seed) as wan:
-        yield wan
-
-
-def _parse_profile(text: str) -> PathProfile:
-    try:
-        return parse_profile(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--wan") from None
 
 
 if __name__ == "__main__":

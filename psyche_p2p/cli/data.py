@@ -1,4 +1,4 @@
-"""`psyche-peer data`: what this machine's training data is, and whether it is the others'."""
+"""`psyche-peer data`: make training data, look at it, ask whether it is what others have."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import click
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from psyche_p2p.cli.data_info import show_info
+from psyche_p2p.cli.data_prepare import prepare_data
 from psyche_p2p.config import load_run_config
 from psyche_p2p.data.load import load_samples
 from psyche_p2p.data.manifest import (
@@ -27,7 +29,11 @@ _MIB = 1 << 20
 
 @click.group(epilog="Example: psyche-peer data manifest run.toml --data-dir tokens/")
 def data() -> None:
-    """Show this machine's training data and compare it with other peers'."""
+    """Make training data; show this machine's and compare it with other peers'."""
+
+
+data.add_command(prepare_data)
+data.add_command(show_info)
 
 
 @data.command(epilog="Example: psyche-peer data manifest run.toml --data-dir d --out mine.txt")

@@ -42,7 +42,7 @@ _SUMMARIES = {
     "schema-diff": "Say which field of two models differs.",
     "eval": "Measure a checkpoint's held-out loss at every tier.",
     "generate": "Continue a text with a checkpoint.",
-    "data": "Show this machine's training data and compare it with others'.",
+    "data": "Make training data, show it and compare it with others'.",
     "bootstrap": "Run a peer that others find the network through.",
     "observe": "Look at a run without taking part.",
 }

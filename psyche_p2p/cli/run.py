@@ -12,7 +12,7 @@ import click
 
 from psyche_p2p.config import RunConfig, load_run_config, run_id
 from psyche_p2p.config.problems import InvalidConfigError, show_value
-from psyche_p2p.config.schema import Section
+from psyche_p2p.config.section import Section
 from psyche_p2p.errors import ExitCode
 
 _file = click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
@@ -21,6 +21,7 @@ _file = click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 # Imported only when they are called: they need torch or the network.
 _LAZY = {
     "create": "psyche_p2p.cli.run_create:create",
+    "continue": "psyche_p2p.cli.run_continue:continue_run",
     "status": "psyche_p2p.cli.run_control:status",
     "pause": "psyche_p2p.cli.run_control:pause",
     "resume": "psyche_p2p.cli.run_control:resume",
@@ -96,17 +97,29 @@ def toml_lines(config: RunConfig) -> Iterator[str]:
 def _section_lines(prefix: str, section: Section) -> Iterator[str]:
     """The section as TOML that loads again, its inner sections after its own keys."""
     yield f"[{prefix}]"
+    yield from _value_lines(prefix, section)
+
+
+def _value_lines(prefix: str, section: Section) -> Iterator[str]:
     inner: list[tuple[str, Section]] = []
+    listed: list[tuple[str, Section]] = []
     for name, info in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
             inner.append((name, value))
+            continue
+        if isinstance(value, tuple) and value and isinstance(value[0], Section):
+            listed += [(name, item) for item in value]
             continue
         is_default = not info.is_required() and value == info.default
         yield f"{name} = {_toml(value)}" + ("  # default" if is_default else "")
     for name, value in inner:
         yield ""
         yield from _section_lines(f"{prefix}.{name}", value)
+    for name, value in listed:
+        yield ""
+        yield f"[[{prefix}.{name}]]"
+        yield from _value_lines(f"{prefix}.{name}", value)
 
 
 def _toml(value: Any) -> str:

@@ -42,7 +42,7 @@ def create(
         found = load_samples(config, data_dir, on_progress).manifest
     pinned = config.data.model_copy(update={"manifest": found.digest.hex()})
     config = config.model_copy(update={"data": pinned})
-    _make_folder(out)
+    make_run_folder(out)
     write_atomically(out / "manifest.txt", encode_manifest(found))
     root = _write_first_parameters(config, None if no_checkpoint else out / "checkpoint")
     text = "\n".join(toml_lines(config)).lstrip() + "\n"
@@ -62,7 +62,8 @@ def create(
     click.echo(f"begin it with: psyche-peer start --run-file {values['run_file']} --tier 0")
 
 
-def _make_folder(out: Path) -> None:
+def make_run_folder(out: Path) -> None:
+    """A new folder; StorageError if there is something already."""
     try:
         out.mkdir(parents=True)
     except FileExistsError as error:

@@ -107,6 +107,18 @@ def _shared(command: CommandT) -> CommandT:
     metavar="DIR",
     help="Where the run's token files are on this machine.",
 )
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="What the run begins with, for the first peers of a run that goes on from another.",
+)
+@click.option(
+    "--upload",
+    metavar="REPO",
+    help="Also put checkpoints onto a Hugging Face hub, into this repository (private if it is "
+    "new). Needs the `hub` extra, and HF_TOKEN or `hf auth login`.",
+)
 @click.option("--compile", "use_compile", is_flag=True, help="Use torch.compile.")
 @click.option(
     "--trainer-command",
@@ -121,6 +133,8 @@ def start(
     threads: int,
     micro_batch: int,
     data_dir: Path | None,
+    checkpoint: Path | None,
+    upload: str | None,
     use_compile: bool,
     trainer_command: str,
     **shared: Any,
@@ -143,6 +157,8 @@ def start(
         threads=threads,
         micro_batch=micro_batch,
         data_dir=data_dir,
+        checkpoint=checkpoint,
+        upload=upload,
         compile=use_compile,
         trainer_command=tuple(shlex.split(trainer_command)),
     )

@@ -13,7 +13,8 @@ from pydantic_core import ErrorDetails
 
 from psyche_p2p.config.problems import InvalidConfigError, Problem
 from psyche_p2p.config.rules import find_contradictions
-from psyche_p2p.config.schema import RunConfig, Section
+from psyche_p2p.config.schema import RunConfig
+from psyche_p2p.config.section import Section
 from psyche_p2p.errors import ConfigError
 
 if sys.version_info >= (3, 11):

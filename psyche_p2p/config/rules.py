@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from psyche_p2p.config.data_rules import find_data_contradictions
 from psyche_p2p.config.problems import Problem
 from psyche_p2p.config.schema import ModelConfig, RunConfig
 
@@ -11,12 +12,13 @@ from psyche_p2p.config.schema import ModelConfig, RunConfig
 def find_contradictions(config: RunConfig) -> list[Problem]:
     """Every rule that the configuration breaks, in the order of its sections."""
     return [
+        *_beginning(config),
         *_members(config),
         *_rounds(config),
         *_committee(config),
         *find_model_contradictions(config.model),
         *_tiers(config),
-        *_data(config),
+        *find_data_contradictions(config.data, config.model),
         *_optimizer(config),
         *_schedule(config),
         *_distillation(config),
@@ -42,6 +44,17 @@ def _members(config: RunConfig) -> Iterator[Problem]:
         yield Problem("members.block", both[0], "must not also be in members.allow")
     for key, peers in (("allow", members.allow), ("block", members.block)):
         yield from _repeated(f"members.{key}", peers)
+
+
+def _beginning(config: RunConfig) -> Iterator[Problem]:
+    beginning, total = config.beginning, config.run.total_rounds
+    if beginning.round >= total:
+        allowed = f"must be below run.total_rounds ({total})"
+        yield Problem("beginning.round", beginning.round, allowed)
+    for key in ("round", "sample"):
+        value = getattr(beginning, key)
+        if value and not beginning.param_root:
+            yield Problem(f"beginning.{key}", value, "must be 0 unless beginning.param_root is set")
 
 
 def _rounds(config: RunConfig) -> Iterator[Problem]:
@@ -110,35 +123,6 @@ def _tiers(config: RunConfig) -> Iterator[Problem]:
             model.intermediate_size,
             f"must be a multiple of {unit}, so that the width at tier {model.max_tier} "
             f"is a multiple of the optimizer's chunk_size ({chunk})",
-        )
-
-
-def _data(config: RunConfig) -> Iterator[Problem]:
-    data, model = config.data, config.model
-    if data.sequence_length > model.max_seq_len:
-        yield Problem(
-            "data.sequence_length",
-            data.sequence_length,
-            f"must be at most model.max_seq_len ({model.max_seq_len})",
-        )
-    if data.provider == "tokens" and not data.files:
-        yield Problem("data.files", [], "must name at least one file for data.provider = tokens")
-    if data.provider == "builtin":
-        yield from _builtin_data(config)
-    if data.provider == "tokens" and data.token_bytes == 2 and model.vocab_size > 1 << 16:
-        yield Problem("data.token_bytes", 2, f"must be 4 for model.vocab_size = {model.vocab_size}")
-
-
-def _builtin_data(config: RunConfig) -> Iterator[Problem]:
-    if config.data.source != "stdlib":
-        yield Problem("data.source", config.data.source, "must be stdlib")
-    if config.data.files:
-        yield Problem(
-            "data.files", list(config.data.files), "must be empty for data.provider = builtin"
-        )
-    if config.model.vocab_size < 256:
-        yield Problem(
-            "model.vocab_size", config.model.vocab_size, "must be at least 256: one token a byte"
         )
 
 

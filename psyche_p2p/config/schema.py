@@ -9,56 +9,25 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field
 
-from psyche_p2p.ids import MAX_TIER, PeerId, public_key_from_peer_id
-
-MAX_INTEGER = 2**53 - 1
-
-
-def _require_peer_id(value: str) -> str:
-    try:
-        public_key_from_peer_id(PeerId(value))
-    except ValueError as error:
-        raise PydanticCustomError("peer_id", "must be a peer id (12D3KooW...)") from error
-    return value
-
-
-def _require_file_pattern(value: str) -> str:
-    if value.startswith("/") or ".." in value.split("/") or not value.isprintable():
-        raise PydanticCustomError("file_pattern", "must be a relative path or pattern without '..'")
-    return value
-
-
-def _require_printable(value: str) -> str:
-    if not value.isprintable():
-        raise PydanticCustomError("printable", "must be one line of printable text")
-    return value
-
-
-Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
-Positive = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-PositiveFloat = Annotated[float, Field(gt=0, le=1e18, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False)]
-Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86400, allow_inf_nan=False)]
-Percent = Annotated[int, Field(ge=0, le=100)]
-PeerIdText = Annotated[str, AfterValidator(_require_peer_id)]
-PeerIds = Annotated[tuple[PeerIdText, ...], Field(strict=False, max_length=256)]
-FilePattern = Annotated[
-    str, Field(min_length=1, max_length=512), AfterValidator(_require_file_pattern)
-]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-
-
-class Section(BaseModel):
-    """What every section shares: unknown keys are errors, no value is guessed, none changes."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
-    )
+from psyche_p2p.config.data_schema import DataConfig
+from psyche_p2p.config.section import (
+    Count,
+    Decay,
+    Fraction,
+    Name,
+    NonNegativeFloat,
+    PeerIds,
+    PeerIdText,
+    Percent,
+    Positive,
+    PositiveFloat,
+    Seconds,
+    Section,
+    require_printable,
+)
+from psyche_p2p.ids import MAX_TIER
 
 
 class RunSection(Section):
@@ -66,7 +35,7 @@ class RunSection(Section):
 
     name: Name
     """What people call the run: lower-case letters, digits, dots, dashes and underscores."""
-    description: Annotated[str, Field(max_length=500), AfterValidator(_require_printable)] = ""
+    description: Annotated[str, Field(max_length=500), AfterValidator(require_printable)] = ""
     """A sentence for people who look the run up."""
     seed: Count = 0
     """The seed of the first parameters and of the first block."""
@@ -74,6 +43,17 @@ class RunSection(Section):
     """The run is finished after this many rounds."""
     owner: PeerIdText | Literal[""] = ""
     """The peer whose signed commands pause and resume the run; empty for none."""
+
+
+class BeginningConfig(Section):
+    """Where a run begins that continues an earlier one. A new model begins with the defaults."""
+
+    param_root: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    """The root of the full model's first parameters; empty: they are drawn from run.seed."""
+    round: Count = 0
+    """The number of the first round: how many rounds those parameters have had."""
+    sample: Count = 0
+    """The first sample of the data that those parameters have not been trained on."""
 
 
 class MembersConfig(Section):
@@ -160,27 +140,6 @@ class ModelConfig(Section):
     """The epsilon inside the norms."""
     init_std: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.02
     """The standard deviation of the first weights."""
-
-
-class DataConfig(Section):
-    """What the run trains on. Peers must agree on every byte of it."""
-
-    provider: Literal["builtin", "tokens"] = "builtin"
-    """`builtin`: text that every machine has; `tokens`: local files of token ids."""
-    source: Annotated[str, Field(min_length=1, max_length=64)] = "stdlib"
-    """Which built-in text (only `stdlib`, the source of Python's standard library)."""
-    files: Annotated[tuple[FilePattern, ...], Field(strict=False, max_length=4096)] = ()
-    """For `tokens`: file patterns below the folder given to each peer as --data-dir."""
-    manifest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
-    """The BLAKE3 of the data manifest all peers must reproduce; empty: the first member's."""
-    token_bytes: Literal[2, 4] = 2
-    """For `tokens`: the width of a token id on disk, little-endian."""
-    sequence_length: Annotated[int, Field(ge=2, le=1 << 20)]
-    """Tokens in one sample."""
-    shuffle_seed: Count = 0
-    """The seed of the permutation of samples."""
-    heldout_fraction: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = 0.01
-    """The share of samples kept for evaluation, never trained on."""
 
 
 class DistroConfig(Section):
@@ -368,6 +327,7 @@ class RunConfig(Section):
     """Everything the peers of a run agree on."""
 
     run: RunSection
+    beginning: BeginningConfig = BeginningConfig()
     members: MembersConfig = MembersConfig()
     rounds: RoundsConfig = RoundsConfig()
     committee: CommitteeConfig = CommitteeConfig()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from psyche_p2p.config import ModelConfig, RunConfig, ScheduleConfig, run_id
-from psyche_p2p.ids import PeerId, RunId, Tier
+from psyche_p2p.ids import ParamRoot, PeerId, RoundIndex, RunId, Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +14,10 @@ class Rules:
 
     run_id: RunId
     total_rounds: int
+    first_round: RoundIndex
+    first_sample: int
+    first_param_root: ParamRoot | None
+    """None for the model that the run's seed draws."""
     owner: PeerId | None
     init_min_members: int
     min_members: int
@@ -51,6 +55,9 @@ def rules_of(config: RunConfig) -> Rules:
     return Rules(
         run_id=run_id(config),
         total_rounds=config.run.total_rounds,
+        first_round=RoundIndex(config.beginning.round),
+        first_sample=config.beginning.sample,
+        first_param_root=_first_param_root(config),
         owner=PeerId(config.run.owner) if config.run.owner else None,
         init_min_members=members.init_min_members,
         min_members=members.min_members,
@@ -77,6 +84,11 @@ def rules_of(config: RunConfig) -> Rules:
         max_blob_bytes=config.network.max_blob_bytes,
         schedule=config.schedule,
     )
+
+
+def _first_param_root(config: RunConfig) -> ParamRoot | None:
+    text = config.beginning.param_root
+    return ParamRoot(bytes.fromhex(text)) if text else None
 
 
 def _milliseconds(seconds: float) -> int:

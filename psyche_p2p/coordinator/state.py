@@ -111,6 +111,7 @@ def genesis_state(config: RunConfig, genesis: Genesis, verify: Verify = verify_s
     rules = rules_of(config)
     _require_founders(rules, genesis, verify)
     require_whole_vector(rules, genesis.param_roots)
+    _require_beginning(rules, genesis)
     block_hash = genesis_hash(genesis)
     joins = tuple((founder.peer, founder.join) for founder in genesis.founders)
     state = State(
@@ -128,18 +129,18 @@ def genesis_state(config: RunConfig, genesis: Genesis, verify: Verify = verify_s
         is_ending=False,
         is_pause_pending=False,
         owner_nonce=0,
-        cold_since_round=RoundIndex(0),
+        cold_since_round=rules.first_round,  # no optimizer remembers anything
         members=tuple(new_member(peer, join) for peer, join in joins),
         applicants=tuple(Applicant(peer, join) for peer, join in joins),
         entrants=(),
         accounts=tuple(Account(peer, join.nonce, 0, 0, False) for peer, join in joins),
-        next_round=RoundIndex(0),
-        data_index=0,
+        next_round=rules.first_round,
+        data_index=rules.first_sample,
         open_rounds=(),
         closed_rounds=(),
         head_since_ms=genesis.time_ms,
         usual_round_ms=0,
-        param_round=RoundIndex(0),
+        param_round=rules.first_round,
         param_roots=genesis.param_roots,
         closing_committee=(),
         points_issued=0,
@@ -206,6 +207,15 @@ def _record(state: State) -> StateRecord:
 
 def _values(record: StateRecord) -> dict[str, Any]:
     return {one.name: getattr(record, one.name) for one in fields(StateRecord)}
+
+
+def _require_beginning(rules: Rules, genesis: Genesis) -> None:
+    first = rules.first_param_root
+    if first is not None and genesis.param_roots[-1] != first:
+        raise Rejected(
+            f"the run begins with param root {first.hex()}, this genesis with "
+            f"{genesis.param_roots[-1].hex()}"
+        )
 
 
 def _require_founders(rules: Rules, genesis: Genesis, verify: Verify) -> None:

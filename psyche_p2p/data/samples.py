@@ -1,15 +1,12 @@
 """Samples of a corpus: which tokens a sample index stands for, and which are never trained on.
 
 The corpus is cut into slots of `sequence_length` tokens; a sample is a slot and the one token after
-it, so that every token of the slot has a successor to predict. A permutation of the slots puts the
-held-out ones last. Training indices count on for ever: each pass over the training slots has its
-own order. No order is ever stored.
+it, so that every token of the slot has a successor to predict. `order` says which slot comes when.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -18,11 +15,21 @@ import numpy.typing as npt
 from psyche_p2p.config import DataConfig
 from psyche_p2p.data.builtin import STDLIB, load_stdlib
 from psyche_p2p.data.manifest import Manifest, require_manifest
-from psyche_p2p.data.permutation import Permutation
+from psyche_p2p.data.order import SlotOrder
 from psyche_p2p.errors import DataError
 from psyche_p2p.ids import BatchInterval
 
 Samples = npt.NDArray[np.int64]
+"""Token ids; one whose prediction does not count is there as `without_prediction(id)`."""
+
+
+def without_prediction(tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Mark tokens as ones that are read but not predicted: below zero, and its own inverse."""
+    return ~tokens
+
+
+PADDING = ~0
+"""Token 0, not to be predicted: what comes after the end of a short sample."""
 
 
 class SampleSource(Protocol):
@@ -47,8 +54,12 @@ class TokenSequence(Protocol):
     def __getitem__(self, span: slice, /) -> npt.NDArray[np.integer]: ...
 
 
+Fetch = Callable[[Sequence[slice]], None]
+"""Told which spans are read next, all at once, so that they can be fetched together."""
+
+
 class TokenSamples:
-    """Samples of tokens in memory or in mapped files."""
+    """Samples of tokens in memory, in mapped files, or on their way."""
 
     def __init__(
         self,
@@ -57,49 +68,47 @@ class TokenSamples:
         sequence_length: int,
         shuffle_seed: int,
         heldout_fraction: float,
+        fetch: Fetch = lambda _: None,
     ) -> None:
+        cause = f"{len(tokens)} tokens are too few for samples of {sequence_length}"
+        too_few = DataError(cause, "use more text or a shorter data.sequence_length")
         slots = (len(tokens) - 1) // sequence_length
-        heldout = max(1, int(slots * heldout_fraction)) if heldout_fraction > 0 else 0
-        if slots - heldout < 1:
-            raise DataError(
-                f"{len(tokens)} tokens are too few for samples of {sequence_length}",
-                "use more text or a shorter data.sequence_length",
-            )
+        self._order = SlotOrder.split(slots, heldout_fraction, shuffle_seed, too_few)
         self._manifest = manifest
         self._tokens = tokens
         self._sequence_length = sequence_length
-        self._shuffle_seed = shuffle_seed
-        self._slots = Permutation(slots, shuffle_seed, "slots")
-        self.train_count = slots - heldout
-        self.heldout_count = heldout
-        self._pass_order = lru_cache(maxsize=2)(self._make_pass_order)
+        self._fetch = fetch
 
     @property
     def manifest(self) -> Manifest:
         return self._manifest
 
+    @property
+    def train_count(self) -> int:
+        return self._order.train_count
+
+    @property
+    def heldout_count(self) -> int:
+        return self._order.heldout_count
+
     def train_samples(self, batch: BatchInterval) -> Samples:
         """The samples with the indices of a batch."""
-        return self._gather(self._train_slot(index) for index in range(batch.start, batch.end))
+        return self._gather(
+            self._order.train_slot(index) for index in range(batch.start, batch.end)
+        )
 
     def heldout_samples(self, start: int, count: int) -> Samples:
         """Up to `count` samples that no training index ever reaches."""
         end = min(start + count, self.heldout_count)
-        return self._gather(self._slots[self.train_count + index] for index in range(start, end))
-
-    def _train_slot(self, index: int) -> int:
-        turn, position = divmod(index, self.train_count)
-        return self._slots[self._pass_order(turn)[position]]
-
-    def _make_pass_order(self, turn: int) -> Permutation:
-        return Permutation(self.train_count, self._shuffle_seed, f"pass {turn}")
+        return self._gather(self._order.heldout_slot(index) for index in range(start, end))
 
     def _gather(self, slots: Iterable[int]) -> Samples:
         length = self._sequence_length
-        rows = [self._tokens[slot * length : slot * length + length + 1] for slot in slots]
-        if not rows:
+        spans = [slice(slot * length, slot * length + length + 1) for slot in slots]
+        if not spans:
             return np.empty((0, length + 1), dtype=np.int64)
-        return np.stack(rows).astype(np.int64)
+        self._fetch(spans)
+        return np.stack([self._tokens[span] for span in spans]).astype(np.int64)
 
 
 def bytes_as_samples(manifest: Manifest, text: bytes, config: DataConfig) -> TokenSamples:

@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from blake3 import blake3
 
+from psyche_p2p.data.blocks import BlockHasher, digest_of_blocks
 from psyche_p2p.data.manifest import ManifestEntry
 from psyche_p2p.errors import DataError
 from psyche_p2p.files import storage_error
@@ -28,7 +28,7 @@ Progress = Callable[[int], None]
 
 _BLOCK_BYTES = 16 << 20
 _MAX_NPY_HEADER_BYTES = 10_000
-_BIN_TYPES: dict[int, np.dtype[np.integer]] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
+BIN_TYPES: dict[int, np.dtype[np.integer]] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,17 @@ class TokenFile:
     tokens: Tokens
 
 
+def encoding_of(token_bytes: int) -> str:
+    """What a manifest calls files of tokens of this width."""
+    return f"uint{8 * token_bytes}-le"
+
+
 def open_token_file(
     path: Path, name: str, token_bytes: int, vocab_size: int, on_progress: Progress
 ) -> TokenFile:
     """Map a file and read it once: its hash, its layout, every token below `vocab_size`."""
     try:
-        with os.fdopen(_open_regular(path), "rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             size_bytes = os.fstat(file.fileno()).st_size
             dtype, offset, count = _layout(file, name, size_bytes, token_bytes)
             mapped = memoryview(mmap.mmap(file.fileno(), size_bytes, access=mmap.ACCESS_READ))
@@ -55,7 +60,7 @@ def open_token_file(
     return TokenFile(ManifestEntry(name, size_bytes, digest), tokens)
 
 
-def _open_regular(path: Path) -> int:
+def open_regular(path: Path) -> int:
     """Nothing but a file, and without waiting for the writer of a pipe."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -68,7 +73,7 @@ def _layout(
     file: BinaryIO, name: str, size_bytes: int, token_bytes: int
 ) -> tuple[np.dtype[np.integer], int, int]:
     """(type, where the numbers begin, how many)."""
-    dtype, offset, count = _BIN_TYPES[token_bytes], 0, size_bytes // token_bytes
+    dtype, offset, count = BIN_TYPES[token_bytes], 0, size_bytes // token_bytes
     if name.endswith(".npy"):
         dtype, offset, count = _read_npy_header(file, name, token_bytes)
     if count == 0:
@@ -112,20 +117,22 @@ def _wrong_size(name: str, size_bytes: int, expected_bytes: int, token_bytes: in
 def _check(
     mapped: memoryview, name: str, tokens: Tokens, vocab_size: int, on_progress: Progress
 ) -> bytes:
-    """The hash of all bytes; DataError at the first token that the model has no row for."""
+    """The digest of all bytes; DataError at the first token that the model has no row for."""
     header_bytes = len(mapped) - tokens.nbytes
-    hasher = blake3(mapped[:header_bytes])
+    hasher = BlockHasher()
+    hasher.update(mapped[:header_bytes])
     on_progress(header_bytes)
     per_block = _BLOCK_BYTES // tokens.itemsize
     for start in range(0, len(tokens), per_block):
         block = tokens[start : start + per_block]
         hasher.update(block.data.cast("B"))
-        _require_in_vocabulary(name, block, start, vocab_size)
+        require_in_vocabulary(name, block, start, vocab_size)
         on_progress(block.nbytes)
-    return hasher.digest()
+    return digest_of_blocks(hasher.finish())
 
 
-def _require_in_vocabulary(name: str, block: Tokens, start: int, vocab_size: int) -> None:
+def require_in_vocabulary(name: str, block: Tokens, start: int, vocab_size: int) -> None:
+    """DataError naming the first token of a block, which begins at `start`, that has no row."""
     if int(block.max()) < vocab_size and int(block.min()) >= 0:
         return
     position = int(np.flatnonzero((block < 0) | (block >= vocab_size))[0])

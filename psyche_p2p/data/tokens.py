@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from psyche_p2p.data.manifest import Manifest
-from psyche_p2p.data.token_file import Progress, TokenFile, Tokens, open_token_file
+from psyche_p2p.data.token_file import Progress, TokenFile, Tokens, encoding_of, open_token_file
 from psyche_p2p.errors import DataError
 from psyche_p2p.files import storage_error
 
@@ -36,15 +36,16 @@ class JoinedTokens:
         start, stop, step = span.indices(len(self))
         if step != 1:
             raise ValueError("tokens are read forwards, one after the other")
-        pieces = list(self._pieces(start, stop))
+        pieces = [self._parts[part][begin:end] for part, begin, end in self.places(start, stop)]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces or [np.empty(0, np.uint16)])
 
-    def _pieces(self, start: int, stop: int) -> Iterator[Tokens]:
+    def places(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """Where a span is: (file, from, to) for every file that it touches."""
         part = bisect_right(self._ends, start)
         while start < stop:
             begin = self._ends[part] - len(self._parts[part])
             end = min(stop, self._ends[part])
-            yield self._parts[part][start - begin : end - begin]
+            yield part, start - begin, end - begin
             start, part = end, part + 1
 
 
@@ -58,31 +59,34 @@ def open_token_files(
     """The manifest and the tokens of the files that the patterns name, read once and checked."""
     files: list[TokenFile] = [
         open_token_file(path, name, token_bytes, vocab_size, on_progress)
-        for name, path in sorted(find_files(folder, patterns).items(), key=_name_bytes)
+        for name, path in find_files(folder, patterns, SUFFIXES)
     ]
-    encoding = f"uint{8 * token_bytes}-le"
-    manifest = Manifest(encoding, tuple(file.entry for file in files))
+    manifest = Manifest(encoding_of(token_bytes), tuple(file.entry for file in files))
     return manifest, JoinedTokens([file.tokens for file in files])
 
 
-def find_files(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
-    """The files below the folder that the patterns name, by their names in the manifest."""
+def find_files(
+    folder: Path, patterns: Sequence[str], suffixes: tuple[str, ...]
+) -> list[tuple[str, Path]]:
+    """The files below the folder that the patterns name, under the manifest's names and order."""
     if not folder.is_dir():
         raise DataError(f"the data folder {str(folder)!r} does not exist", "correct --data-dir")
     if not patterns:
-        raise DataError("the run names no token files", "set data.files in its configuration")
+        raise DataError("the run names no files", "set data.files in its configuration")
     root = folder.resolve()
     found: dict[str, Path] = {}
     for pattern in patterns:
-        matches = dict(_matches(folder, root, pattern))
+        matches = dict(_matches(folder, root, pattern, suffixes))
         if not matches:
             cause = f"no file below {str(folder)!r} is called {pattern!r}"
             raise DataError(cause, "copy the run's data there, or correct --data-dir")
         found |= matches
-    return found
+    return sorted(found.items(), key=_name_bytes)
 
 
-def _matches(folder: Path, root: Path, pattern: str) -> Iterator[tuple[str, Path]]:
+def _matches(
+    folder: Path, root: Path, pattern: str, suffixes: tuple[str, ...]
+) -> Iterator[tuple[str, Path]]:
     """Links may lead anywhere inside the folder and nowhere else."""
     try:
         paths = [path for path in folder.glob(pattern) if not path.is_dir()]
@@ -95,8 +99,9 @@ def _matches(folder: Path, root: Path, pattern: str) -> Iterator[tuple[str, Path
             raise DataError(cause, "copy the file, or choose a --data-dir that holds both")
         if not name.isprintable():  # not UTF-8, or with a line break in it
             raise DataError(f"the file name {name!r} cannot be printed", "rename the file")
-        if not name.endswith(SUFFIXES):
-            cause = f"{pattern!r} also names {name}, which is neither .bin nor .npy"
+        if not name.endswith(suffixes):
+            kinds = "neither " + " nor ".join(suffixes) if suffixes[1:] else f"not {suffixes[0]}"
+            cause = f"{pattern!r} also names {name}, which is {kinds}"
             raise DataError(cause, "use a narrower pattern in data.files")
         yield name, target
 

@@ -2,7 +2,7 @@
 
 Both follow from the run's configuration and the round alone, so every peer has the same. The
 synergy keys, where they are set, replace the start and the warm-up of both. Torch-free: a peer asks
-whether its trainer needs a teacher.
+here whether its trainer waits for a teacher.
 """
 
 from __future__ import annotations
@@ -44,6 +44,11 @@ def needs_targets(config: DistillationConfig, round_index: int) -> bool:
     return compute_beta(config, round_index) > 0
 
 
+def compute_openness(config: DistillationConfig, round_index: int) -> float:
+    """How much of tier 0's suffix takes part: 1 where the run has no gate."""
+    return _gate_ramp(config).at(round_index) if config.suffix_gate.enabled else 1.0
+
+
 def _distillation_ramp(config: DistillationConfig) -> Ramp:
     synergy = config.synergy
     if synergy.ramp_rounds:
@@ -51,8 +56,7 @@ def _distillation_ramp(config: DistillationConfig) -> Ramp:
     return Ramp(config.start_round, config.warmup_rounds)
 
 
-def gate_ramp(config: DistillationConfig) -> Ramp:
-    """How far the suffix gate is open."""
+def _gate_ramp(config: DistillationConfig) -> Ramp:
     gate, synergy = config.suffix_gate, config.synergy
     if synergy.ramp_rounds:
         return Ramp(synergy.phase_a_rounds, synergy.ramp_rounds, gate.shape)

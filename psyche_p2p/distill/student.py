@@ -16,6 +16,7 @@ from psyche_p2p.distill.stats import DistillationStats, mean_statistics
 from psyche_p2p.distill.targets import TeacherTargets
 from psyche_p2p.model.feed_forward import FfnView
 from psyche_p2p.model.loss import linear_loss
+from psyche_p2p.model.targets import split_tokens
 from psyche_p2p.model.transformer import Transformer
 
 
@@ -53,8 +54,9 @@ class StudentLoss:
     def __call__(
         self, model: Transformer, tokens_bt: Tensor, view: FfnView | None, samples: slice
     ) -> Tensor:
-        loss = DistilledLoss(tokens_bt[:, 1:], self._targets.samples(samples), self._plan.weights)
-        hidden_btd = model.hidden(tokens_bt[:, :-1], view)
+        inputs_bt, words_bt = split_tokens(tokens_bt)
+        loss = DistilledLoss(words_bt, self._targets.samples(samples), self._plan.weights)
+        hidden_btd = model.hidden(inputs_bt, view)
         value = linear_loss(hidden_btd.flatten(0, 1), model.output_weight, loss)
         self._seen.append((self._stats_of(loss), len(tokens_bt)))
         return value

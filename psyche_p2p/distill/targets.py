@@ -20,6 +20,7 @@ from torch import Tensor
 from psyche_p2p.config import DistillationConfig
 from psyche_p2p.model.feed_forward import FfnView
 from psyche_p2p.model.gradients import Precision
+from psyche_p2p.model.targets import split_tokens
 from psyche_p2p.model.transformer import Transformer
 
 _POSITIONS_AT_ONCE = 128
@@ -87,7 +88,7 @@ def make_targets(
     parts = []
     for part_bt in torch.split(tokens_bt, micro_batch or len(tokens_bt)):
         with precision.autocast(tokens_bt.device):
-            hidden_btd = model.hidden(part_bt[:, :-1], view)
+            hidden_btd = model.hidden(split_tokens(part_bt)[0], view)
             kept = config.kept_positions(hidden_btd.shape[1])
             # the output layer sees only what is kept: at a large vocabulary it is most of the work
             parts.append(_top(hidden_btd[:, -kept:], model.output_weight, config))

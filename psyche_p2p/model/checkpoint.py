@@ -15,7 +15,7 @@ from torch import Tensor
 
 from psyche_p2p.config import ModelConfig
 from psyche_p2p.errors import ModelError
-from psyche_p2p.ids import MAX_TIER, Tier
+from psyche_p2p.ids import MAX_TIER, ParamRoot, Tier
 from psyche_p2p.log import get_logger
 from psyche_p2p.model.checkpoint_manifest import (
     CheckpointManifest,
@@ -23,6 +23,7 @@ from psyche_p2p.model.checkpoint_manifest import (
     verify_files,
 )
 from psyche_p2p.model.hf_config import CONFIG_FILE, StoredConfig, read_config
+from psyche_p2p.model.param_root import ParamTree
 from psyche_p2p.model.schema import Schema, model_schema
 from psyche_p2p.model.shapes import parameter_shapes
 from psyche_p2p.model.shards import find_tensors
@@ -68,6 +69,18 @@ class Checkpoint:
         self.require_tier(wanted)
         width = tier_width(self.config, wanted)
         return {name: self._read(name, width) for name in sorted(self.tensors)}
+
+    def compute_roots(self, model: ModelConfig) -> tuple[ParamRoot, ...]:
+        """The roots of what is stored as a run on this model has them, the smallest tier's first.
+
+        The run says how many tiers there are, on which every root depends.
+        """
+        tree = ParamTree(model, self.held_tier)
+        width = tier_width(self.config, self.held_tier)
+        for name in self.tensors:  # one at a time: the model may be large
+            tree.update({name: self._read(name, width)})
+        tiers = range(model.max_tier, self.held_tier - 1, -1)
+        return tuple(tree.root(Tier(tier)) for tier in tiers)
 
     def require_tier(self, tier: Tier) -> None:
         """ModelError if the model is not stored up to this tier."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from psyche_p2p.errors import ModelError
 from psyche_p2p.ids import Tier
 from psyche_p2p.model.gradients import Precision, compute_loss
+from psyche_p2p.model.targets import count_predicted
 from psyche_p2p.model.transformer import Transformer
 
 
@@ -44,7 +45,7 @@ def evaluate(
     sums, count = dict.fromkeys(tiers, 0.0), 0
     with torch.no_grad():
         for tokens_bt in batches:
-            predicted = tokens_bt[:, 1:].numel()
+            predicted = count_predicted(tokens_bt)
             for tier in tiers:
                 with precision.autocast(tokens_bt.device):
                     loss = compute_loss(model, tokens_bt, model.view_at(tier))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from psyche_p2p.config import RunConfig, run_id
 from psyche_p2p.coordinator.logfile import LogHead
 from psyche_p2p.data.manifest import Manifest, decode_manifest, describe_difference
-from psyche_p2p.errors import DataError, ModelError
+from psyche_p2p.errors import ConfigError, DataError, ModelError
 from psyche_p2p.ids import BlobHash, ParamRoot, RunId, SchemaHash
 from psyche_p2p.model.initial_values import initial_roots
 from psyche_p2p.train.messages import Ready
@@ -29,12 +29,15 @@ class Beginnings:
 async def find_beginnings(
     config: RunConfig, ready: Ready | None, schema: SchemaHash
 ) -> Beginnings | None:
-    """The run's first parameters and data; None for a witness, who has no data to vouch for."""
+    """The run's first parameters and data; None for who cannot vouch for them.
+
+    That is a witness, who has no data, and whoever lacks the checkpoint of a continued run.
+    """
     if ready is None:
         return None
-    roots = _decode_roots(ready)
-    if len(roots) <= config.model.max_tier:  # the trainer holds but a slice
-        roots = await asyncio.to_thread(initial_roots, config.model, config.run.seed)
+    roots = await _first_roots(config, ready)
+    if roots is None:
+        return None
     manifest = BlobHash(bytes.fromhex(ready.data_manifest))
     return Beginnings(run_id(config), schema, roots, manifest)
 
@@ -68,7 +71,9 @@ async def require_same_beginning(
             f"({genesis.data_manifest.hex()[:16]}){difference}",
             _data_cure(config),
         )
-    roots = _decode_roots(ready)
+    if config.beginning.param_root and not ready.first_roots:
+        return  # the parameters come from those who have them
+    roots = _decode_roots(ready.roots)
     if genesis.param_roots[: len(roots)] != roots:
         raise ModelError(
             "the first parameters of this software are not those of the run",
@@ -76,9 +81,39 @@ async def require_same_beginning(
         )
 
 
-def _decode_roots(ready: Ready) -> tuple[ParamRoot, ...]:
-    """Those of the first parameters, from the smallest tier's to the trainer's own."""
-    return tuple(ParamRoot(bytes.fromhex(root)) for root in ready.roots)
+def require_checkpoint(config: RunConfig, ready: Ready) -> None:
+    """An error that says what is wrong with the checkpoint this peer was given, if anything is."""
+    wanted, found = config.beginning.param_root, ready.first_roots
+    if not found:
+        return
+    if not wanted:
+        raise ConfigError(
+            f"run {config.run.name} begins with the parameters that its seed draws, not with a "
+            "checkpoint",
+            "make a run that goes on from it: psyche-peer run continue CHECKPOINT --out DIR",
+        )
+    if len(found) > config.model.max_tier and found[-1] != wanted:
+        raise ModelError(
+            f"the checkpoint's param root is {found[-1]}, run {config.run.name} begins with "
+            f"{wanted}",
+            "give the checkpoint that the run was made of",
+        )
+
+
+async def _first_roots(config: RunConfig, ready: Ready) -> tuple[ParamRoot, ...] | None:
+    if not config.beginning.param_root:
+        roots = _decode_roots(ready.roots)
+        if len(roots) > config.model.max_tier:
+            return roots
+        # the trainer holds but a slice
+        return await asyncio.to_thread(initial_roots, config.model, config.run.seed)
+    if len(ready.first_roots) <= config.model.max_tier:
+        return None  # no checkpoint, or only a slice of one
+    return _decode_roots(ready.first_roots)
+
+
+def _decode_roots(roots: tuple[str, ...]) -> tuple[ParamRoot, ...]:
+    return tuple(ParamRoot(bytes.fromhex(root)) for root in roots)
 
 
 def _data_cure(config: RunConfig) -> str:

@@ -30,7 +30,7 @@ from psyche_p2p.node.settled import Agreement, Settled
 
 _PUBLISHED = re.compile(r"round-(\d{8,})")
 _UNPROVEN = ".unproven-"
-_MOST_BEHIND = 2  # rounds; whoever is further behind catches up first
+MOST_BEHIND = 2  # rounds; whoever is further behind catches up first
 _log = get_logger(__name__)
 
 
@@ -77,7 +77,7 @@ class Checkpoints:
         """Whether the configuration wants a checkpoint of just these parameters."""
         every = self._config.checkpoint.every_rounds
         is_turn = every > 0 and applied > 0 and applied % every == 0
-        return is_turn and self._settled.closed_count - applied <= _MOST_BEHIND
+        return is_turn and self._settled.closed_count - applied <= MOST_BEHIND
 
     def is_missing(self, applied: RoundIndex) -> bool:
         """Whether there is no checkpoint of these parameters, proven or not."""

@@ -67,10 +67,10 @@ class FoundingWork:
         self._ready: dict[PeerId, tuple[Signed, int]] = {}
         self._ready_since_ms = timers.now_ms
         self._documents: dict[BlockHash, Genesis] = {}
+        self._signed: dict[PeerId, BlockHash | None] = {}
         self._founders_seen: frozenset[PeerId] = frozenset()
         self._votes: deque[Envelope] = deque(maxlen=_EARLY_VOTES)
         """Of those, too, whom we do not see ready yet; gossip would not bring them again."""
-        self._signed: dict[PeerId, BlockHash | None] = {}
 
     def on_envelope(self, envelope: Envelope) -> None:
         """Somebody is ready, or has signed a genesis."""
@@ -97,10 +97,13 @@ class FoundingWork:
         if found is not None:
             return found
         self._beginnings = await self._find_beginnings()
+        can_found = self._beginnings is not None or Role.TRAINER not in self._make_join().roles
+        if not can_found:
+            _log.info("waiting for a peer that has the checkpoint which this run begins with")
         joined_at = said_at = asked_at = told_at = float("-inf")
         while True:
             now_s = self._timers.now_ms / 1000
-            if self._is_time_to_renew(now_s - joined_at):
+            if can_found and self._is_time_to_renew(now_s - joined_at):
                 joined_at = said_at = now_s
                 own = self._voice.say(self._make_join())
             if now_s - asked_at >= _ASK_OTHERS_S:
@@ -108,7 +111,7 @@ class FoundingWork:
                 found = await self._ask_others()
                 if found is not None:
                     return found
-            if now_s - said_at >= _SAY_AGAIN_S:
+            if can_found and now_s - said_at >= _SAY_AGAIN_S:
                 said_at = now_s
                 self._voice.repeat(own)
             head = self._try_to_found()

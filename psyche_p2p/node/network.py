@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from psyche_p2p.certificate import TlsCertificate
 from psyche_p2p.config import RunConfig, load_run_config, run_id
@@ -71,29 +72,38 @@ def listen_at(options: PeerOptions) -> Multiaddr:
     return replace(options.listen, host=options.announce or options.listen.host).libp2p
 
 
-async def find_config(
-    network: Network, options: PeerOptions, directory_of: Callable[[RunId], Directory]
-) -> RunConfig:
-    """The run's configuration: from the operator's file, or from a peer that is in it."""
-    config = await _find_any_config(network, options, directory_of)
+def load_config(path: Path, wanted: str | None) -> RunConfig:
+    """The configuration in an operator's file, if it is of the run that is wanted."""
+    config = load_run_config(path)
+    require_asked_for(config, wanted)
+    return config
+
+
+def require_supported(config: RunConfig) -> None:
+    """A ConfigError if the run asks for what this version does not do."""
     if config.verification.verification_percent > 0:
         raise ConfigError(
             "this run wants batches verified by running them again, which this version cannot do",
             "set verification.verification_percent = 0, or use a newer version",
         )
-    return config
 
 
-async def _find_any_config(
+async def require_own_run(
+    network: Network,
+    options: PeerOptions,
+    directory_of: Callable[[RunId], Directory],
+    config: RunConfig,
+) -> None:
+    """A ConfigError if the operator's file would begin a second run of a name that is taken."""
+    is_chosen = options.run == run_id(config).hex()
+    if options.bootstrap and not is_chosen and not Home(options.home).knows(run_id(config)):
+        await require_no_namesake(network.discovery, directory_of, config)
+
+
+async def find_config(
     network: Network, options: PeerOptions, directory_of: Callable[[RunId], Directory]
 ) -> RunConfig:
-    if options.run_file is not None:
-        config = load_run_config(options.run_file)
-        require_asked_for(config, options.run)
-        is_chosen = options.run == run_id(config).hex()
-        if options.bootstrap and not is_chosen and not Home(options.home).knows(run_id(config)):
-            await require_no_namesake(network.discovery, directory_of, config)
-        return config
+    """The run's configuration, from a peer that is in it."""
     wanted = await find_run(network.discovery, options.run)
     async with BulkClient(None, Patience()) as client:
         config = await fetch_config(client, directory_of(wanted), wanted)

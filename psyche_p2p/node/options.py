@@ -53,11 +53,15 @@ class PeerOptions:
     """The host that others should use, if it is not one of this machine's own."""
     events: Path
     data_dir: Path | None
+    checkpoint: Path | None = None
+    """What a run begins with that goes on from another; the first peers of it need it."""
     device: str = "auto"
     threads: int = 0
     micro_batch: int = 0
     compile: bool = False
     store_bytes: int = 16 << 30
+    upload: str | None = None
+    """The repository on a hub that gets this peer's checkpoints."""
     relay: bool = False
     """Carry others' traffic as well."""
     trainer_command: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from psyche_p2p.errors import StorageError, Unavailable
 from psyche_p2p.ids import ParamRoot, RoundIndex, Tier
 from psyche_p2p.log import get_logger
 from psyche_p2p.node.blob_desk import BlobDesk
-from psyche_p2p.node.checkpoints import Checkpoints
+from psyche_p2p.node.checkpoints import MOST_BEHIND, Checkpoints
 from psyche_p2p.node.settled import Settled
 from psyche_p2p.node.snapshots import Snapshots
 from psyche_p2p.node.trainer_desk import TrainerDesk, TrainerLost
@@ -99,7 +99,7 @@ class Parameters:
         """The tiers that others asked for lately."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when there are new roots."""
-        self.applied = RoundIndex(0)
+        self.applied = settled.beginning
         """How many rounds the parameters have had."""
         self.is_sound = False
         """Whether they are known, and the log's as far as this peer can tell."""
@@ -146,8 +146,15 @@ class Parameters:
 
         self._jobs.put_nowait(job)
 
-    def evaluate_and_save(self) -> None:
-        """Measure the held-out loss and write a checkpoint."""
+    def evaluate_and_save(self, *, is_last: bool) -> None:
+        """Measure the held-out loss and write a checkpoint.
+
+        Whoever is still catching up leaves that to the others: the next epoch would begin without
+        it, unless these parameters are the run's last.
+        """
+        is_behind = self._settled.closed_count - self.applied > MOST_BEHIND
+        if not is_last and (is_behind or not self.is_sound):
+            return
 
         async def job() -> None:
             found = await self._ask(Evaluate(_EVALUATED_SAMPLES), Evaluated)
@@ -251,16 +258,16 @@ class Parameters:
             _log.warning("a snapshot is of no use", rounds=offer.param_round, cause=fault)
         if self._is_fresh and self._desk.ready is not None and self._has_all_rounds():
             roots = _decode_roots(self._desk.ready.roots)
-            self._history = {RoundIndex(0): roots}
-            self.applied = RoundIndex(0)
-            return self._settled.agreed_roots.get(RoundIndex(0), roots)[: len(roots)] == roots
+            first = self._settled.beginning
+            self._history, self.applied = {first: roots}, first
+            return self._settled.agreed_roots.get(first, roots)[: len(roots)] == roots
         return False
 
     def _has_all_rounds(self) -> bool:
         """Whether what was settled since the beginning is little enough to be replayed."""
-        count = self._settled.closed_count
-        return count <= 2 * SNAPSHOT_ROUNDS and all(
-            self._settled.round(RoundIndex(index)) is not None for index in range(count)
+        settled = range(self._settled.beginning, self._settled.closed_count)
+        return len(settled) <= 2 * SNAPSHOT_ROUNDS and all(
+            self._settled.round(RoundIndex(index)) is not None for index in settled
         )
 
     async def _begin_with_others(self) -> bool:

@@ -220,7 +220,7 @@ class Participation:
         if before.phase is Phase.COOLDOWN:
             tiers = frozenset(Tier(one.join.tier) for one in after.applicants)
             self._parameters.store_for(tiers)
-            self._parameters.evaluate_and_save()
+            self._parameters.evaluate_and_save(is_last=after.phase is Phase.FINISHED)
         elif after.phase is Phase.WARMUP:
             self._parameters.store_for(frozenset(Tier(one.join.tier) for one in after.entrants))
         if after.phase is Phase.FINISHED:

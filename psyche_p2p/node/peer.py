@@ -15,17 +15,21 @@ from psyche_p2p.config import RunConfig, run_id
 from psyche_p2p.consensus import IdentitySigner
 from psyche_p2p.coordinator import State, require_invited, require_welcome, rules_of
 from psyche_p2p.coordinator.heard import Heard
-from psyche_p2p.ids import BlobHash, PeerId, RoundIndex, RunId, Tier
+from psyche_p2p.ids import PeerId, RoundIndex, RunId
 from psyche_p2p.log import get_logger
 from psyche_p2p.model.schema import model_schema, schema_hash
 from psyche_p2p.net.allocator import keep_freed_memory
-from psyche_p2p.net.gatekeeper import ACCEPTED, Judgement, ignore, reject
+from psyche_p2p.net.gatekeeper import Judgement
 from psyche_p2p.net.gossip import Gossip
 from psyche_p2p.net.parameter_offers import ParameterOffers
 from psyche_p2p.net.statements import StatementPool
 from psyche_p2p.net.tls import MemberTrust
 from psyche_p2p.net.traffic import TrafficMeter
-from psyche_p2p.node.beginning import find_beginnings, require_same_beginning
+from psyche_p2p.node.beginning import (
+    find_beginnings,
+    require_checkpoint,
+    require_same_beginning,
+)
 from psyche_p2p.node.blob_desk import BlobDesk
 from psyche_p2p.node.bulk_plane import BulkPlane, Told
 from psyche_p2p.node.checkpoints import Checkpoints
@@ -34,8 +38,17 @@ from psyche_p2p.node.donors import PeerDonors
 from psyche_p2p.node.entering import find_beginning, find_data_files
 from psyche_p2p.node.founding_work import FoundingWork
 from psyche_p2p.node.home import Home, RunFolder
+from psyche_p2p.node.joining import make_join, next_nonce
+from psyche_p2p.node.judging import judge
 from psyche_p2p.node.log_store import LogStore
-from psyche_p2p.node.network import announce, enter_network, find_config, roles_of
+from psyche_p2p.node.network import (
+    announce,
+    enter_network,
+    find_config,
+    load_config,
+    require_own_run,
+    require_supported,
+)
 from psyche_p2p.node.options import PeerOptions
 from psyche_p2p.node.parameters import Parameters
 from psyche_p2p.node.participation import NO_FRONTIER, Circumstances, Participation
@@ -45,15 +58,16 @@ from psyche_p2p.node.settled import Settled
 from psyche_p2p.node.snapshots import Snapshots
 from psyche_p2p.node.supervision import TaskTree
 from psyche_p2p.node.timers import Timers
-from psyche_p2p.node.trainer_desk import TrainerDesk, make_setup
+from psyche_p2p.node.trainer_desk import TrainerDesk
 from psyche_p2p.node.trainer_process import TRAINER
+from psyche_p2p.node.trainer_setup import make_setup
+from psyche_p2p.node.uploads import Uploader
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.node.wal import FileWal, open_wal
 from psyche_p2p.node.witnessing import NoParameters
 from psyche_p2p.observe import events
 from psyche_p2p.train.messages import Ready
-from psyche_p2p.wire import Capabilities, Envelope, Join
-from psyche_p2p.wire.messages import OwnerOrder
+from psyche_p2p.wire import Envelope, Join
 
 TRAFFIC_S = 5.0
 """How often a peer reports its traffic."""
@@ -75,6 +89,7 @@ class Peer:
         self._home = Home(options.home)
         self._heard = Heard()
         self._settled = Settled()
+        self._uploader = Uploader(options.upload, emit) if options.upload else None
         self._meter = TrafficMeter()
         self._ready: Ready | None = None
         self._founding: FoundingWork | None = None
@@ -90,17 +105,26 @@ class Peer:
             self._own = self._home.certificate(self._identity, self._clock)
             self._timers = Timers(self._clock)
             stack.callback(self._timers.cancel_all)
+            run_file = self._options.run_file
+            if run_file is not None:
+                await self._begin(stack, load_config(run_file, self._options.run))
             self._network = await enter_network(stack, self._options, self._identity, self._emit)
             self._trust = MemberTrust(self._clock)
-            found = await find_config(self._network, self._options, self._directory_of)
-            require_invited(rules_of(found), self._identity.peer_id)
-            await self._begin(stack, found)
+            if run_file is not None:
+                await require_own_run(
+                    self._network, self._options, self._directory_of, self._config
+                )
+            else:
+                found = await find_config(self._network, self._options, self._directory_of)
+                await self._begin(stack, found)
             self._emit(events.RunFound(self._run_id.hex(), self._config.run.name))
             await self._open_run(stack)
             await self._live(stack, stop)
 
     async def _begin(self, stack: AsyncExitStack, config: RunConfig) -> None:
         """The run is known: its trainer loads while the network is entered."""
+        require_supported(config)
+        require_invited(rules_of(config), self._identity.peer_id)
         self._config = config
         self._run_id = run_id(config)
         self._folder: RunFolder = self._home.run_folder(self._run_id)
@@ -183,6 +207,8 @@ class Peer:
         ended = asyncio.Event()
         tree.start("run", self._take_part(tree, ended))
         tree.start("stop", _forward(stop, ended))
+        if self._uploader is not None:
+            tree.start("uploads", self._uploader.run())
         try:
             await tree.wait(ended)
             await self._end(stop)
@@ -299,12 +325,16 @@ class Peer:
 
     def _on_checkpoint(self, folder: Path, param_round: RoundIndex) -> None:
         self._emit(events.CheckpointWritten(param_round, str(folder)))
+        if self._uploader is not None:
+            self._uploader.offer(folder, param_round)
 
     async def _start_trainer(self, stack: AsyncExitStack) -> TrainerDesk | None:
         options = self._options
         if options.tier is None:
             return None
-        setup = make_setup(self._config, options, self._folder, self._identity.peer_id)
+        _log.info("starting the trainer", tier=options.tier, device=options.device)
+        me = self._identity.peer_id
+        setup = make_setup(self._config, options, options.tier, self._folder.store, me)
         desk = TrainerDesk(setup, options.trainer_command or TRAINER)
         return await stack.enter_async_context(desk)
 
@@ -313,7 +343,14 @@ class Peer:
         if self._desk is None:
             return None
         ready = await self._desk.started()
+        _log.info(
+            "trainer ready",
+            device=ready.device,
+            parameters=ready.parameters,
+            seconds=round(ready.seconds, 1),
+        )
         self._told.manifest = ready.data_files.encode()
+        require_checkpoint(self._config, ready)
         return ready
 
     async def _end(self, stop: asyncio.Event) -> None:
@@ -327,6 +364,8 @@ class Peer:
             await participation.finish()
             self._emit(events.Finished(self._settled.closed_count))
             _log.info("the run is finished", rounds=self._settled.closed_count)
+            if self._uploader is not None:
+                await self._uploader.drain(stop)
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(stop.wait(), max(0.0, until_s - clock()))
         else:
@@ -362,35 +401,16 @@ class Peer:
             self._founding.on_envelope(envelope)
 
     def _judge(self, envelope: Envelope) -> Judgement:
-        """Strangers may only ask to join, and only of a run that we know; its owner may order."""
-        if isinstance(envelope.message, OwnerOrder):
-            is_owner = envelope.sender == self._config.run.owner
-            return ACCEPTED if is_owner else reject("an order of somebody else than the owner")
-        if isinstance(envelope.message, Join) or self._is_member(envelope.sender):
-            return ACCEPTED
-        return ignore("not a member of this run")
+        is_member = self._is_member(envelope.sender)
+        return judge(envelope, self._config.run.owner, is_member=is_member)
 
     def _is_member(self, peer: PeerId) -> bool:
         return self._participation is None or self._participation.is_member(peer)
 
     def _make_join(self, state: State | None) -> Join:
         """Our request to take part in the next epoch, newer than every earlier one."""
-        account = state.find_account(self._identity.peer_id) if state is not None else None
-        known = account.nonce if account is not None else 0
-        ready = self._ready
-        return Join(
-            roles=roles_of(self._options),
-            tier=self._options.tier or Tier(0),
-            capabilities=Capabilities(
-                tokens_per_s=0,
-                memory_bytes=0 if ready is None else ready.memory_bytes,
-                device="none" if ready is None else ready.device,
-            ),
-            addresses=(),
-            tls_fingerprint=BlobHash(self._own.fingerprint),
-            schema_hash=self._schema,
-            nonce=max(known + 1, self._clock.time_ms()),
-        )
+        nonce = next_nonce(state, self._identity.peer_id, self._clock.time_ms())
+        return make_join(self._options, self._ready, self._own.fingerprint, self._schema, nonce)
 
 
 async def _forward(stop: asyncio.Event, ended: asyncio.Event) -> None:

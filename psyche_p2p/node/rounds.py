@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
-from statistics import fmean
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
-from psyche_p2p.blobs import BlobError
 from psyche_p2p.config import DistillationConfig
 from psyche_p2p.coordinator import (
-    Signed,
     State,
     closing_voters,
     final_attestation,
@@ -20,10 +16,10 @@ from psyche_p2p.coordinator import (
 )
 from psyche_p2p.coordinator.heard import Heard, as_signed
 from psyche_p2p.distill.stats import log_statistics
-from psyche_p2p.errors import StorageError, Unavailable
-from psyche_p2p.ids import BatchInterval, BlobHash, ParamRoot, PeerId, RoundIndex, short_id
+from psyche_p2p.ids import BlobHash, ParamRoot, PeerId, RoundIndex
 from psyche_p2p.log import get_logger
 from psyche_p2p.node.blob_desk import BlobDesk
+from psyche_p2p.node.intake import Intake, find_open_round
 from psyche_p2p.node.teaching import Teacher, Teaching
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.voice import Voice
@@ -36,7 +32,6 @@ REPEAT_MS = 2000
 PATIENCE_MS = 2000
 """A witness that still lacks blobs says after this long what it holds."""
 _log = get_logger(__name__)
-_Contribution: TypeAlias = tuple[PeerId, BlobHash]
 
 
 class Held(Teacher, Protocol):
@@ -90,14 +85,11 @@ class RoundWork:
             lambda index: self._open_round(index) is not None,
             emit,
         )
+        self._intake = Intake(state, blobs, self._on_held, emit)
         self.is_leaving = False
         self._begun: set[RoundIndex] = set()
         self._said: dict[int | str, Envelope] = {}
-        self._holding: dict[RoundIndex, dict[tuple[BatchInterval, PeerId], Signed]] = {}
-        self._fetching: dict[_Contribution, tuple[RoundIndex, asyncio.Task[None]]] = {}
-        self._refused: dict[RoundIndex, set[_Contribution]] = {}
         self._attested: dict[RoundIndex, int] = {}
-        self._spent: dict[RoundIndex, list[tuple[float, float]]] = {}
         self._phase_key: tuple[Any, ...] = ()
 
     # What happens
@@ -124,15 +116,12 @@ class RoundWork:
         """Somebody committed to a blob: fetch it."""
         if isinstance(envelope.message, Commitment):
             self._teaching.on_commitment(as_signed(envelope))
-            self._fetch(as_signed(envelope))
+            self._intake.take(as_signed(envelope))
 
     async def close(self) -> None:
         """Stop fetching."""
         await self._teaching.close()
-        tasks = [task for _, task in self._fetching.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._intake.close()
 
     def _take_up(self, state: State) -> None:
         match state.phase:
@@ -188,7 +177,7 @@ class RoundWork:
                 if slot.trainer == self._me and opened.round not in self._begun:
                     self._begin(state, opened, slot)
             for signed in list(self._heard.commitments_of(opened.round)):
-                self._fetch(signed)
+                self._intake.take(signed)
             self._attest_if_complete(opened)
             self._timers.after(PATIENCE_MS, self._attest_late, opened)
 
@@ -240,112 +229,46 @@ class RoundWork:
             tokens_per_s=int(trained.tokens / max(trained.seconds, 1e-3)),
         )
         self._blobs.keep(commitment.blob_hash, commitment.round)
-        self._hold(as_signed(self._say(trained.round, commitment)))
-
-    def _fetch(self, signed: Signed) -> None:
-        """Get a blob and look at it; it is held once it is good."""
-        commitment: Commitment = signed.message
-        found = self._find_slot(signed)
-        # of whomever: another may have committed to the same blob, and that is another matter
-        key = (signed.sender, commitment.blob_hash)
-        if found is None or key in self._fetching:
-            return
-        if key in self._refused.get(commitment.round, ()):
-            return
-        if (commitment.batch, signed.sender) in self._holding.get(commitment.round, {}):
-            return
-        task = asyncio.create_task(self._take_in(signed, *found), name="take-in-blob")
-        self._fetching[key] = commitment.round, task
-        task.add_done_callback(lambda _: self._fetching.pop(key, None))
-
-    async def _take_in(self, signed: Signed, opened: OpenRound, slot: Slot) -> None:
-        commitment: Commitment = signed.message
-        clock = asyncio.get_running_loop().time
-        began_s = clock()
-        try:
-            await self._blobs.fetch(commitment.blob_hash, commitment.round, (signed.sender,))
-            fetched_s = clock()
-            reasons = await self._blobs.check(commitment, opened, slot)
-        except (Unavailable, StorageError) as error:
-            _log.warning(
-                "a contribution cannot be had",
-                round=commitment.round,
-                trainer=short_id(signed.sender),
-                cause=str(error),
-            )
-            return
-        except BlobError as error:
-            self._refuse(signed, str(error))
-            return
-        if reasons:
-            self._refuse(signed, str(reasons[0]))
-        else:
-            spent = self._spent.setdefault(commitment.round, [])
-            spent.append((fetched_s - began_s, clock() - fetched_s))
-            self._hold(signed)
-
-    def _refuse(self, signed: Signed, reason: str) -> None:
-        """Never to be looked at again: what is wrong with a blob will not get better."""
-        commitment: Commitment = signed.message
-        refused = self._refused.setdefault(commitment.round, set())
-        refused.add((signed.sender, commitment.blob_hash))
-        _log.warning(
-            "a contribution is invalid",
-            round=commitment.round,
-            trainer=signed.sender,
-            reason=reason,
-        )
-        self._emit(events.Accused(signed.sender, f"round {commitment.round}: {reason}"))
-
-    def _hold(self, signed: Signed) -> None:
-        commitment: Commitment = signed.message
-        held = self._holding.setdefault(commitment.round, {})
-        held.setdefault((commitment.batch, signed.sender), signed)
-        opened = self._open_round(commitment.round)
-        if opened is not None:
-            self._attest_if_complete(opened)
+        self._intake.hold(as_signed(self._say(trained.round, commitment)))
 
     def _attest_if_complete(self, opened: OpenRound) -> None:
-        if len(self._holding.get(opened.round, {})) >= len(opened.slots):
+        if len(self._intake.held(opened.round)) >= len(opened.slots):
             self._attest(opened)
 
     def _attest_late(self, opened: OpenRound) -> None:
         """Something is missing: say what is there, and look again."""
         if self._open_round(opened.round) is None:
             return
-        if self._holding.get(opened.round):
+        if self._intake.held(opened.round):
             self._attest(opened)
         for signed in list(self._heard.commitments_of(opened.round)):
-            self._fetch(signed)
+            self._intake.take(signed)
         self._timers.after(PATIENCE_MS, self._attest_late, opened)
 
     def _attest(self, opened: OpenRound) -> None:
         """Say what we hold of a round, and which parameters we reached before it opened."""
         state = self._state()
-        held = self._holding.get(opened.round, {})
+        held = self._intake.held(opened.round)
         reached = self._reached(state, opened)
         if self._me not in opened.committee or reached is None:
             return
         if self._attested.get(opened.round, 0) >= len(held):
             return
         self._attested[opened.round] = len(held)
-        blobs = (
-            AttestedBlob(one.message.batch, one.sender, one.message.blob_hash)
-            for one in held.values()
-        )
+        blobs = (AttestedBlob(one.message.batch, one.sender, one.message.blob_hash) for one in held)
         param_round, roots = reached
         statement = Attestation(state.epoch, opened.round, order_blobs(blobs), param_round, roots)
         self._say(-1 - opened.round, statement)
         self._emit(self._attested_event(opened))
 
     def _attested_event(self, opened: OpenRound) -> events.Attested:
-        fetched, checked = zip(*self._spent.get(opened.round) or [(0.0, 0.0)], strict=True)
+        fetch_s, check_s = self._intake.mean_times_s(opened.round)
         return events.Attested(
             round=opened.round,
-            held=len(self._holding[opened.round]),
+            held=len(self._intake.held(opened.round)),
             slots=len(opened.slots),
-            fetch_s=round(fmean(fetched), 4),
-            check_s=round(fmean(checked), 4),
+            fetch_s=round(fetch_s, 4),
+            check_s=round(check_s, 4),
         )
 
     def _reached(
@@ -355,7 +278,9 @@ class RoundWork:
 
         Whoever is behind names what it has; whoever does not know what it has says nothing.
         """
-        canonical = RoundIndex(max(0, opened.round - state.rules.pipeline_depth))
+        canonical = RoundIndex(
+            max(state.rules.first_round, opened.round - state.rules.pipeline_depth)
+        )
         for param_round in (canonical, self._parameters.applied):
             roots = self._parameters.roots_at(param_round)
             if roots is not None and param_round <= state.closed_count:
@@ -390,32 +315,16 @@ class RoundWork:
             case _:
                 return state.phase is Phase.WARMUP and message.epoch == state.epoch
 
-    def _find_slot(self, signed: Signed) -> tuple[OpenRound, Slot] | None:
-        commitment: Commitment = signed.message
-        opened = self._open_round(commitment.round)
-        if opened is None or commitment.epoch != self._state().epoch:
-            return None
-        for slot in opened.slots:
-            if (slot.batch, slot.trainer) == (commitment.batch, signed.sender):
-                return opened, slot
-        return None
-
     def _open_round(self, index: RoundIndex | int) -> OpenRound | None:
-        return next((one for one in self._state().open_rounds if one.round == index), None)
+        return find_open_round(self._state(), index)
 
-    def _give_up_before(self, first: RoundIndex) -> None:
-        """Stop fetching what nobody needs any more; what was accepted will be applied."""
-        rounds = self._state().closed_rounds
-        accepted = {one.blob_hash for closed in rounds for one in closed.accepted}
-        for (_, blob_hash), (index, task) in list(self._fetching.items()):
-            if index < first and blob_hash not in accepted:
-                task.cancel()
+    def _on_held(self, index: RoundIndex) -> None:
+        opened = self._open_round(index)
+        if opened is not None:
+            self._attest_if_complete(opened)
 
     def _forget_before(self, first: RoundIndex) -> None:
-        self._give_up_before(first)
+        self._intake.forget_before(first)
         self._teaching.forget_before(first)
         self._begun = {one for one in self._begun if one >= first}
-        self._holding = {k: v for k, v in self._holding.items() if k >= first}
         self._attested = {k: v for k, v in self._attested.items() if k >= first}
-        self._spent = {k: v for k, v in self._spent.items() if k >= first}
-        self._refused = {k: v for k, v in self._refused.items() if k >= first}

@@ -34,6 +34,8 @@ class Settled:
         self._first_samples: dict[RoundIndex, int] = {}
         self.closed_count = RoundIndex(0)
         """How many rounds are settled."""
+        self.beginning = RoundIndex(0)
+        """How many rounds the run's first parameters have had."""
 
     @property
     def agreed_roots(self) -> Mapping[RoundIndex, tuple[ParamRoot, ...]]:
@@ -47,6 +49,8 @@ class Settled:
             closed = state.closed_rounds[-1]
             self._rounds[closed.round] = closed
         self._note_samples(state)
+        if not self._roots:
+            self.beginning = state.param_round
         if state.param_round not in self._roots:
             self._roots[state.param_round] = state.param_roots
             self._agreements[state.param_round] = self._agreement(state)

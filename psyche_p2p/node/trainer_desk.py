@@ -8,12 +8,8 @@ from types import TracebackType
 
 from typing_extensions import Self
 
-from psyche_p2p.config import RunConfig, canonical_bytes
 from psyche_p2p.errors import ResourceError, Unavailable
-from psyche_p2p.ids import PeerId
 from psyche_p2p.log import get_logger
-from psyche_p2p.node.home import RunFolder
-from psyche_p2p.node.options import PeerOptions
 from psyche_p2p.node.trainer_process import TRAINER, TrainerFailed, TrainerProcess
 from psyche_p2p.train.messages import Command, Event, Progress, Ready, Setup, Warned
 
@@ -43,7 +39,6 @@ class TrainerDesk:
 
     async def __aenter__(self) -> Self:
         """Start the trainer; it loads while the peer enters the network."""
-        _log.info("starting the trainer", tier=self._setup.tier, device=self._setup.device)
         self._starting = asyncio.create_task(self._begin(), name="trainer-start")
         return self
 
@@ -61,7 +56,7 @@ class TrainerDesk:
             await process.__aexit__(kind, error, trace)
 
     async def started(self) -> Ready:
-        """Wait until the model and the data are loaded; a LocalError if they cannot be."""
+        """Wait until the model and the data are loaded; TrainerFailed if they cannot be."""
         assert self._starting is not None, "used outside its context"
         try:
             await self._starting
@@ -69,15 +64,8 @@ class TrainerDesk:
             raise ResourceError(
                 f"the trainer does not start: {error.cause}", "see the log above, and free memory"
             ) from error
-        ready = self.ready
-        assert ready is not None, "started"
-        _log.info(
-            "trainer ready",
-            device=ready.device,
-            parameters=ready.parameters,
-            seconds=round(ready.seconds, 1),
-        )
-        return ready
+        assert self.ready is not None, "started"
+        return self.ready
 
     @property
     def pid(self) -> int | None:
@@ -150,20 +138,3 @@ class TrainerDesk:
                 f"the trainer died {self._deaths} times: {cause}",
                 "free memory, use a larger --tier, or see the log above",
             )
-
-
-def make_setup(config: RunConfig, options: PeerOptions, folder: RunFolder, me: PeerId) -> Setup:
-    """What a peer's trainer is told first."""
-    return Setup(
-        config=canonical_bytes(config).decode(),
-        store=str(folder.store),
-        store_bytes=options.store_bytes,
-        peer=me,
-        tier=options.tier or 0,
-        device=options.device,
-        threads=options.threads,
-        micro_batch=options.micro_batch,
-        checkpoint="",
-        data_dir=str(options.data_dir or ""),
-        compile=options.compile,
-    )

@@ -42,11 +42,11 @@ class TrainerFailed(PsycheError):
     def __init__(self, failed: Failed) -> None:
         super().__init__(failed.cause, failed.cure)
         self.command = failed.command
-        self.trainer_exit_code = ExitCode(failed.exit_code)
+        self.exit_code = ExitCode(failed.exit_code)
 
     def as_local_error(self) -> LocalError:
         """The same as this peer's own error, for a trainer that cannot even begin."""
-        kind = _KINDS.get(self.trainer_exit_code, LocalError)
+        kind = _KINDS.get(self.exit_code, LocalError)
         return kind(self.cause, self.cure)
 
 

@@ -56,7 +56,7 @@ class NoParameters:
     def store_for(self, _tiers: frozenset[Tier]) -> None:
         """It has nothing to store."""
 
-    def evaluate_and_save(self) -> None:
+    def evaluate_and_save(self, *, is_last: bool) -> None:
         """It has nothing to evaluate."""
 
     async def drain(self) -> None:

@@ -94,4 +94,6 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    os._exit(main())  # the pipe is closed; taking torch apart would cost the peer a second
+    exit_code = main()
+    sys.stderr.flush()
+    os._exit(exit_code)  # torch takes seconds to take itself apart, and the peer waits for us

@@ -114,6 +114,8 @@ class Ready:
     seconds: float
     data_files: str = ""
     """The manifest itself, encoded, for peers whose data differs."""
+    first_roots: tuple[str, ...] = ()
+    """Of all tiers, of the checkpoint this trainer began with; none if it was given none."""
 
 
 @dataclass(frozen=True, slots=True)

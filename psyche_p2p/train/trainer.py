@@ -16,7 +16,7 @@ from torch import Tensor
 
 from psyche_p2p.blobs import Origin, read_layout, read_update, seal_update
 from psyche_p2p.data.manifest import encode_manifest
-from psyche_p2p.distill.gate import compute_gate
+from psyche_p2p.distill.gating import compute_gate
 from psyche_p2p.distill.targets import make_targets
 from psyche_p2p.errors import ModelError, ResourceError
 from psyche_p2p.ids import BatchInterval, BlobHash, EpochIndex, RoundIndex, Tier
@@ -77,6 +77,7 @@ class Trainer:
             memory_bytes=estimate_bytes(shop.config, shop.tier, self._micro_batch),
             seconds=seconds,
             data_files=encode_manifest(shop.samples.manifest).decode(),
+            first_roots=tuple(root.hex() for root in shop.first_roots),
         )
 
     def train(self, command: Train) -> Trained:

@@ -12,8 +12,8 @@ from psyche_p2p.config import RunConfig, decode_run_config, run_id
 from psyche_p2p.data.load import load_samples
 from psyche_p2p.data.samples import SampleSource
 from psyche_p2p.errors import ModelError
-from psyche_p2p.ids import PeerId, RunId, SchemaHash, Tier
-from psyche_p2p.model.checkpoint import open_checkpoint
+from psyche_p2p.ids import ParamRoot, PeerId, RunId, SchemaHash, Tier
+from psyche_p2p.model.checkpoint import Checkpoint, open_checkpoint
 from psyche_p2p.model.gradients import Precision, best_precision
 from psyche_p2p.model.initial import initial_model
 from psyche_p2p.model.load import load_model, plan_load
@@ -44,6 +44,8 @@ class Workshop:
     samples: SampleSource
     store: BlobStore
     micro_batch: int
+    first_roots: tuple[ParamRoot, ...]
+    """Of all tiers, the smallest first, of the checkpoint that this began with, if any."""
 
 
 def open_workshop(setup: Setup) -> Workshop:
@@ -53,7 +55,8 @@ def open_workshop(setup: Setup) -> Workshop:
     set_threads(setup.threads)
     device = choose_device(setup.device)
     require_memory(config, tier, device)
-    model = _load(config, tier, setup.checkpoint).to(device)
+    checkpoint = _open_checkpoint(config, setup.checkpoint)
+    model = _load(config, tier, checkpoint).to(device)
     if setup.compile:
         for block in model.model.layers:
             block.compile()
@@ -77,12 +80,20 @@ def open_workshop(setup: Setup) -> Workshop:
         samples=load_samples(config, Path(setup.data_dir) if setup.data_dir else None),
         store=BlobStore.open(Path(setup.store), setup.store_bytes),
         micro_batch=setup.micro_batch or largest_micro_batch(config, tier, device, share),
+        first_roots=() if checkpoint is None else checkpoint.compute_roots(config.model),
     )
 
 
-def _load(config: RunConfig, tier: Tier, folder: str) -> Transformer:
-    if not folder:
+def _load(config: RunConfig, tier: Tier, checkpoint: Checkpoint | None) -> Transformer:
+    if checkpoint is None:
         return initial_model(config.model, config.run.seed, tier)
+    return load_model(plan_load(checkpoint, tier))
+
+
+def _open_checkpoint(config: RunConfig, folder: str) -> Checkpoint | None:
+    """The checkpoint to begin with, if it is of a model like the run's; ModelError if not."""
+    if not folder:
+        return None
     checkpoint = open_checkpoint(Path(folder), base_width=config.model.intermediate_size)
     if checkpoint.config.model_copy(update={"max_tier": config.model.max_tier}) != config.model:
         stored = schema_hash(checkpoint.schema).hex()
@@ -92,4 +103,4 @@ def _load(config: RunConfig, tier: Tier, folder: str) -> Transformer:
                 f"{folder!r} has schema {stored}, the run has {wanted}",
                 "psyche-peer schema-diff shows which field differs",
             )
-    return load_model(plan_load(checkpoint, tier))
+    return checkpoint

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from psyche_p2p.cli.run import toml_lines
 from psyche_p2p.config import (
+    DataPartConfig,
     RunConfig,
     canonical_bytes,
     decode_run_config,
@@ -18,7 +20,7 @@ from psyche_p2p.config import (
     run_id,
 )
 from psyche_p2p.config.load import known_keys
-from psyche_p2p.config.schema import Section
+from psyche_p2p.config.section import Section
 from psyche_p2p.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -140,6 +142,8 @@ def _with_other_value(config: RunConfig, key: str) -> RunConfig:
         other = value + 1
     elif isinstance(value, str):
         other = value + "x"
+    elif key == "data.parts":
+        other = (DataPartConfig(name="a", weight=1, provider="builtin"),)
     else:
         other = (*value, "x")
     return _replaced(config, key.split("."), other)
@@ -149,3 +153,31 @@ def _replaced(section: SectionT, path: list[str], value: Any) -> SectionT:
     name, *rest = path
     inner = _replaced(getattr(section, name), rest, value) if rest else value
     return section.model_copy(update={name: inner})
+
+
+MIXTURE = """provider = "mixture"
+
+[[data.parts]]
+name = "web"
+weight = 7
+provider = "http"
+mirrors = ["https://a.example/web/", "http://b.example:8080/web"]
+
+[[data.parts]]
+name = "code"
+weight = 3
+provider = "tokens"
+files = ["code/*.bin"]
+"""
+
+
+def test_a_mixture_survives_its_canonical_bytes_and_its_toml() -> None:
+    text = NANO.replace(
+        'provider = "builtin"\nsequence_length = 128', f"sequence_length = 128\n{MIXTURE}"
+    )
+    config = parse_run_config(text.encode(), "test.toml")
+    assert [part.weight for part in config.data.parts] == [7, 3]
+    assert decode_run_config(canonical_bytes(config), "peer") == config
+    again = "\n".join(toml_lines(config)).encode()
+    assert parse_run_config(again, "again.toml") == config
+    assert nano_id(text.replace("weight = 7", "weight = 8")) != nano_id(text)

@@ -14,6 +14,8 @@ from psyche_p2p.config.problems import InvalidConfigError
 CONFIGS = Path(__file__).parents[2] / "configs"
 ALICE = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq"
 
+PART = {"name": "a", "weight": 1, "provider": "builtin"}
+
 
 def broken_by(**changes: Any) -> list[str]:
     """Keys found wrong when nano's values are changed: `members__min_members=3` and so on."""
@@ -34,6 +36,9 @@ def broken_by(**changes: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
+        ({"beginning__round": 300, "beginning__param_root": "00" * 32}, "beginning.round"),
+        ({"beginning__round": 1}, "beginning.round"),
+        ({"beginning__sample": 1}, "beginning.sample"),
         ({"members__min_members": 3}, "members.init_min_members"),
         ({"members__init_min_members": 5, "members__max_members": 4}, "members.max_members"),
         ({"members__allow": (ALICE,), "members__block": (ALICE,)}, "members.block"),
@@ -57,6 +62,20 @@ def broken_by(**changes: Any) -> list[str]:
         ({"data__source": "books"}, "data.source"),
         ({"data__files": ("a.bin",)}, "data.files"),
         ({"model__vocab_size": 255}, "model.vocab_size"),
+        ({"data__provider": "parquet"}, "data.files"),
+        ({"data__provider": "http"}, "data.mirrors"),
+        ({"data__provider": "mixture"}, "data.parts"),
+        ({"data__mirrors": ("http://a/",)}, "data.mirrors"),
+        ({"data__parts": ({**PART},)}, "data.parts"),
+        ({"data__provider": "mixture", "data__parts": ({**PART}, {**PART})}, "data.parts"),
+        ({"data__provider": "mixture", "data__parts": ({**PART, "provider": "http"},)},
+         "data.parts.0.mirrors"),
+        ({"data__provider": "mixture", "data__parts": ({**PART, "files": ("a",)},)},
+         "data.parts.0.files"),
+        ({"data__provider": "mixture", "data__parts": ({**PART, "weight": 0},)},
+         "data.parts.0.weight"),
+        ({"data__provider": "http", "data__mirrors": ("http://a/",), "model__vocab_size": 65537},
+         "data.token_bytes"),
         ({"data__provider": "tokens", "data__files": ("a",), "model__vocab_size": 65537},
          "data.token_bytes"),
         ({"optimizer__distro__top_k": 65, "optimizer__distro__chunk_size": 8},
@@ -87,6 +106,7 @@ def test_a_broken_rule_names_its_key(changes: dict[str, Any], expected: str) -> 
     [
         {},
         {"members__init_min_members": 3, "members__min_members": 3, "committee__witness_nodes": 3},
+        {"beginning__round": 299, "beginning__param_root": "00" * 32, "beginning__sample": 7},
         {"model__max_tier": 3},
         {"model__max_tier": 0, "model__intermediate_size": 500},
         {"model__architecture": "nanogpt", "model__max_tier": 0, "model__bias": True},
@@ -101,3 +121,18 @@ def test_a_kept_rule_is_silent(changes: dict[str, Any]) -> None:
 
 def test_all_broken_rules_are_told_at_once() -> None:
     assert len(broken_by(model__vocab_size=255, schedule__decay_rounds=5)) == 2
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["file:///etc/", "ftp://a/", "http://", "http://u:p@a/", "http://a/?q", "http://a/#f",
+     "http://a b/", "http://a/\n", "http://[::1", "a/b", "http://ä/", ""],
+)  # fmt: skip
+def test_a_mirror_is_an_address_of_the_web(address: str) -> None:
+    changes = {"data__provider": "http", "data__mirrors": (address,)}
+    assert broken_by(**changes) == ["data.mirrors.0"]
+
+
+@pytest.mark.parametrize("address", ["http://a/", "https://a.example:8443/x/y", "http://[::1]:80/"])
+def test_good_mirrors(address: str) -> None:
+    assert broken_by(data__provider="http", data__mirrors=(address,)) == []

@@ -9,12 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psyche_p2p.coordinator import State, decode_state, encode_state, state_root
+from psyche_p2p.coordinator import (
+    State,
+    decode_state,
+    encode_state,
+    genesis_state,
+    state_root,
+)
 from psyche_p2p.errors import Rejected, WireError
 from psyche_p2p.ids import BlockHash, RoundIndex, RunId, SchemaHash
 from psyche_p2p.wire import Phase
 from psyche_p2p.wire.records import StateRecord
-from tests.coordinator.world import World, identity, make_config, make_join
+from tests.coordinator.world import (
+    START_MS,
+    World,
+    identity,
+    make_config,
+    make_genesis,
+    make_join,
+    param_roots,
+)
 
 CONFIG = make_config(
     run={"total_rounds": 4, "owner": identity(60).peer_id},
@@ -94,3 +108,21 @@ def test_damaged_bytes_are_refused_or_have_another_root(data: st.DataObject) -> 
 def test_junk_is_not_a_state(junk: bytes) -> None:
     with pytest.raises((WireError, Rejected)):
         decode_state(junk, CONFIG)
+
+
+def test_a_run_that_goes_on_counts_on_from_where_the_other_stopped() -> None:
+    first = param_roots(7)
+    beginning = {"param_root": first[-1].hex(), "round": 7, "sample": 168}
+    config = make_config(beginning=beginning, schedule={"cold_start_warmup_rounds": 3})
+    with pytest.raises(Rejected, match="the run begins with param root"):
+        genesis_state(config, make_genesis(config, {1: make_join()}))
+    genesis = replace(make_genesis(config, {1: make_join()}), param_roots=first)
+    state = genesis_state(config, genesis)
+    assert (state.next_round, state.closed_count, state.param_round) == (7, 7, 7)
+    assert (state.data_index, state.cold_since_round) == (168, 7)
+    world = World(state, START_MS, {identity(1).peer_id: identity(1)})
+    world.run_until(Phase.TRAIN)
+    opened = world.state.open_rounds[0]
+    assert (opened.round, opened.slots[0].batch.start) == (7, 168)
+    world.run_until(Phase.FINISHED)
+    assert world.settled_rounds() == list(range(7, 20))

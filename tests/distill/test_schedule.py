@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from psyche_p2p.config import DistillationConfig, SuffixGateConfig, SynergyConfig
-from psyche_p2p.distill.gate import compute_gate
+from psyche_p2p.distill.gating import compute_gate
 from psyche_p2p.distill.schedule import Ramp, compute_beta, needs_targets
 from psyche_p2p.model.suffix_gate import SuffixGate
 from tests.model.configs import tiny_config

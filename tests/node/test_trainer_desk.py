@@ -50,8 +50,8 @@ def test_trainers_that_keep_dying_end_the_peer(tmp_path: Path) -> None:
 
 def test_a_trainer_that_never_starts_is_said_in_one_line(tmp_path: Path) -> None:
     async def play() -> None:
-        with pytest.raises(ResourceError, match=r"the trainer does not start: .*exit code 3"):
-            async with desk_with(tmp_path, ["dies before it is ready"]) as desk:
+        async with desk_with(tmp_path, ["dies before it is ready"]) as desk:
+            with pytest.raises(ResourceError, match=r"does not start: .*exit code 3"):
                 await desk.started()
 
     asyncio.run(play())
@@ -59,8 +59,8 @@ def test_a_trainer_that_never_starts_is_said_in_one_line(tmp_path: Path) -> None
 
 def test_what_a_trainer_lacks_is_told_with_its_own_exit_code(tmp_path: Path) -> None:
     async def play() -> None:
-        with pytest.raises(ResourceError, match="tier 0 needs about") as found:
-            async with desk_with(tmp_path, ["has too little memory"]) as desk:
+        async with desk_with(tmp_path, ["has too little memory"]) as desk:
+            with pytest.raises(ResourceError, match="tier 0 needs about") as found:
                 await desk.started()
         assert str(found.value) == "tier 0 needs about 2 GB; use --tier 1"
 

@@ -152,7 +152,7 @@ def test_what_a_machine_cannot_do_is_said_before_training(tmp_path: Path) -> Non
     wrong = replace(setup_in(tmp_path), device="abacus")
     error = asyncio.run(scenario(wrong))
     assert str(error) == "there is no device 'abacus'; choose auto, cpu, cuda, cuda:N or mps"
-    assert error.trainer_exit_code is ExitCode.RESOURCES
+    assert error.exit_code is ExitCode.RESOURCES
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from localnet_parts.peer import Peer
 from localnet_parts.plan import Plan, identity_of, write_run_file
 from localnet_parts.tally import Tally
 from psyche_p2p.config import RunConfig
+from psyche_p2p.ids import PeerId
 from psyche_p2p.keyfile import save_key
 
 KEY_FILE = "peer.key"
@@ -46,6 +47,12 @@ class Cast:
         self.peers = [self._make_peer(number) for number in range(self._plan.peers)]
         return self.peers
 
+    def add(self, tier: int) -> Peer:
+        """Another trainer, which has never been here."""
+        peer = self._make_trainer(len(self.peers), tier)
+        self.peers.append(peer)
+        return peer
+
     def start(self, peer: Peer) -> None:
         """Start a peer, for the first time or again."""
         command = self._command(peer)
@@ -54,14 +61,22 @@ class Cast:
         peer.start(command)
 
     def _make_peer(self, number: int) -> Peer:
+        tiers = self._plan.tiers
+        if number < len(tiers):
+            return self._make_trainer(number, tiers[number])
+        home, peer = self._make_home(number)
+        return Peer(number, Tally(peer, 0, "witness"), home)
+
+    def _make_trainer(self, number: int, tier: int) -> Peer:
+        home, peer = self._make_home(number)
+        return Peer(number, Tally(peer, tier, "trainer"), home)
+
+    def _make_home(self, number: int) -> tuple[Path, PeerId]:
         home = self._folder / f"peer{number}"
         home.mkdir()
         identity = identity_of(self._plan.seed, number)
         save_key(identity, home / KEY_FILE)
-        tiers = self._plan.tiers
-        if number < len(tiers):
-            return Peer(number, Tally(identity.peer_id, tiers[number], "trainer"), home)
-        return Peer(number, Tally(identity.peer_id, 0, "witness"), home)
+        return home, identity.peer_id
 
     def _command(self, peer: Peer) -> list[str]:
         host = self._wan.addresses[peer.number] if self._wan is not None else _LOOPBACK

@@ -97,6 +97,22 @@ def progress(peers: Sequence[Peer], rounds: int) -> str:
     return ", ".join(parts)
 
 
+def laggards(peers: Sequence[Peer]) -> str:
+    """Who is how far, for the one line that says why we give up."""
+    return ", ".join(
+        f"peer {peer.number} {_standing(peer)}" for peer in peers if peer.exit_code is None
+    )
+
+
+def _standing(peer: Peer) -> str:
+    tally = peer.tally
+    if not peer.is_up:
+        return "waits for the first"
+    if not tally.addresses:
+        return "has not started"
+    return f"is in {tally.phase or 'no phase'}, round {tally.last_round}"
+
+
 def _row(peer: Peer) -> tuple[str, ...]:
     tally = peer.tally
     roots = tally.roots.get(tally.param_round) if tally.param_round is not None else None

@@ -91,23 +91,16 @@ class Peer:
 
     def error_lines(self) -> list[str]:
         """The lines of its log that tell of an error."""
-        return [line for line in self._log_lines() if _ERROR_LINE.match(line)]
+        return find_error_lines(self.log_path)
 
     def last_words(self) -> str:
         """The last line of its log that says something."""
-        kept = deque((line for line in self._log_lines() if line), maxlen=1)
+        kept = deque((line for line in _read_lines(self.log_path) if line), maxlen=1)
         return kept[0] if kept else "it said nothing"
 
     def _read_events(self) -> None:
         for recorded in self._tail.read():
             self.tally.on_event(recorded)
-
-    def _log_lines(self) -> list[str]:
-        try:
-            with self.log_path.open(errors="replace") as file:
-                return [line.strip() for line in file]
-        except FileNotFoundError:
-            return []
 
     def _bury(self) -> None:
         """End what the process started and left behind."""
@@ -115,6 +108,19 @@ class Peer:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self.is_up = False
+
+
+def find_error_lines(log: Path) -> list[str]:
+    """The lines of a peer's log that tell of an error, not those that only contain the word."""
+    return [line for line in _read_lines(log) if _ERROR_LINE.match(line)]
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        with path.open(errors="replace") as file:
+            return [line.strip() for line in file]
+    except FileNotFoundError:
+        return []
 
 
 def end_all(peers: Sequence[Peer], grace_s: float = GRACE_S) -> list[str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from wan_emulation.wan import Wan
 
 from localnet_parts.cast import Cast
-from localnet_parts.display import Display
+from localnet_parts.display import Display, laggards
 from localnet_parts.outcome import Outcome, judge
 from localnet_parts.peer import Peer, end_all
 from localnet_parts.plan import Plan
@@ -100,7 +99,7 @@ class Supervisor:
             self._progress, self._progressed_s = progress, now_s
         elif now_s - self._progressed_s >= self._plan.give_up_after_s:
             self._problems.append(
-                f"no progress for {self._plan.give_up_after_s:g} s: {_laggards(self.peers)}"
+                f"no progress for {self._plan.give_up_after_s:g} s: {laggards(self.peers)}"
             )
 
     def _kill_one_if_due(self) -> None:
@@ -120,19 +119,3 @@ class Supervisor:
         peer.kill()
         peer.kills += 1
         self._cast.start(peer)
-
-
-def _laggards(peers: Sequence[Peer]) -> str:
-    """Who is how far, for the one line that says why we give up."""
-    return ", ".join(
-        f"peer {peer.number} {_standing(peer)}" for peer in peers if peer.exit_code is None
-    )
-
-
-def _standing(peer: Peer) -> str:
-    tally = peer.tally
-    if not peer.is_up:
-        return "waits for the first"
-    if not tally.addresses:
-        return "has not started"
-    return f"is in {tally.phase or 'no phase'}, round {tally.last_round}"

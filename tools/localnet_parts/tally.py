@@ -48,6 +48,8 @@ class Tally:
     training_s: float = 0.0
     train_phase_ms: int = 0
     roots: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    contradicted: set[int] = field(default_factory=set)
+    """After which rounds it had other parameters than it had said before it was restarted."""
     agreed_roots: dict[int, tuple[str, ...]] = field(default_factory=dict)
     finished_at: int | None = None
     noted: list[Event] = field(default_factory=list)
@@ -93,7 +95,7 @@ class Tally:
             case Trained() as trained:
                 self._on_trained(trained)
             case Applied(param_round=number, roots=roots):
-                self.roots[number], self.param_round = roots, number
+                self._on_applied(number, roots)
             case RootAgreed(param_round=number, roots=roots):
                 self.agreed_roots[number] = roots
             case Traffic(sent_bytes=sent, received_bytes=received):
@@ -112,6 +114,11 @@ class Tally:
         self.accepted[number] = trainers
         if self.last_round is None or number > self.last_round:  # not a log that is read again
             self.last_round, self.is_in_step = number, True
+
+    def _on_applied(self, number: int, roots: tuple[str, ...]) -> None:
+        if self.roots.get(number, roots) != roots:
+            self.contradicted.add(number)
+        self.roots[number], self.param_round = roots, number
 
     def _on_trained(self, event: Trained) -> None:
         self.losses[event.round] = event.loss

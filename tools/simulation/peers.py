@@ -25,7 +25,7 @@ from psyche_p2p.config import (
     ScheduleConfig,
 )
 from psyche_p2p.data.samples import TokenSamples, load_builtin_samples
-from psyche_p2p.distill.gate import compute_gate
+from psyche_p2p.distill.gating import compute_gate
 from psyche_p2p.distill.schedule import compute_beta
 from psyche_p2p.distill.stats import DistillationStats
 from psyche_p2p.distill.student import StudentLoss, plan_distillation

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 NANO = ROOT / "configs" / "nano.toml"
 PEER = (str(Path(sys.executable).with_name("psyche-peer")),)
 LIAR = (sys.executable, "-m", "tests.node.faults.liar")
-PATIENCE_S = 120.0
+PATIENCE_S = 180.0
 _POLL_S = 0.02
 _TAIL_LINES = 12
 EventT = TypeVar("EventT", bound=Event)
@@ -67,10 +67,7 @@ class Network:
         os.environ["PYTHONPATH"] = str(ROOT)  # of the peers: this tree, and the liars in it
         self.peers = self._cast.assemble()
         try:
-            self._cast.start(self.peers[0])
-            self.until("the first peer listens", lambda: bool(self.peers[0].tally.addresses))
-            for peer in self.peers[1:]:
-                self._cast.start(peer)
+            self.start_all()
             self.until("everyone trains", self._have_trained)
         except BaseException:
             self.__exit__(None, None, None)
@@ -105,6 +102,11 @@ class Network:
                 raise AssertionError(f"not within {within_s:g} s: {what}\n{self.describe()}")
             time.sleep(_POLL_S)
             self.update()
+
+    def let_pass(self, seconds: float) -> None:
+        """Follow the events for a while."""
+        end_s = time.monotonic() + seconds
+        self.until("the time has passed", lambda: time.monotonic() >= end_s)
 
     def rounds_pass(self, count: int = 3) -> None:
         """Wait until so many more rounds have been closed."""
@@ -224,6 +226,29 @@ class Network:
         self._expected_ends.discard(peer.number)
         self._cast.start(peer)
 
+    def join(self, tier: int) -> Peer:
+        """A newcomer, which has never been here."""
+        peer = self._cast.add(tier)
+        self._cast.start(peer)
+        return peer
+
+    def kill_all(self) -> None:
+        """Every process of every peer, all at once."""
+        for peer in self.peers:
+            if peer.is_up:
+                os.kill(peer.pid, signal.SIGKILL)
+        for peer in self.peers:
+            peer.kill()
+            peer.kills += 1
+
+    def start_all(self) -> None:
+        """The first peer, then the others with its address; for the first time or again."""
+        first, *others = self.peers
+        self._cast.start(first)
+        self.until("the first peer listens", lambda: bool(first.tally.addresses))
+        for peer in others:
+            self._cast.start(peer)
+
     def order(self, peer: Peer, what: str) -> None:
         """Have a liar do what it was started for (liar.py)."""
         (peer.home / what).touch()
@@ -235,17 +260,6 @@ def _has_ended(peer: Peer) -> bool:
 
 def _numbers(peers: Iterable[Peer]) -> str:
     return ", ".join(str(peer.number) for peer in peers)
-
-
-def children(pid: int) -> dict[str, int]:
-    """The processes that a peer started, by what they are: its trainer, its daemon."""
-    found = {}
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for child in map(int, listed):
-        words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-        name = Path(words[0].decode()).name
-        found["daemon" if name == "p2pd" else "trainer"] = child
-    return found
 
 
 def liar(lies: str) -> tuple[str, ...]:

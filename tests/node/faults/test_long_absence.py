@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from threading import Event, Timer
 
 import pytest
+from localnet_parts.processes import children
 
 from psyche_p2p.errors import ExitCode
 from psyche_p2p.observe.events import MemberChanged
-from tests.node.faults.network import Network, children, liar
+from tests.node.faults.network import Network, liar
 from tests.node.faults.test_faults import TIERS
 
 pytestmark = pytest.mark.long

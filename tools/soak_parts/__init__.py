@@ -1,0 +1,1 @@
+"""A network that is hurt again and again, and what shows whether it minds."""
