@@ -132,7 +132,7 @@ def test_killed_at_any_moment_it_goes_on_and_the_manifest_is_the_same(tmp_path: 
     kills = 0
     while True:
         # the first time until something has surely been noted: each line is said before its note
-        wait_for = lines_before_kill.randint(1, 4) if kills else 3
+        wait_for = lines_before_kill.randint(1, 3) if kills else 3
         with subprocess.Popen(
             [*command, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True, cwd=root
         ) as worker:
