@@ -23,7 +23,8 @@ from psyche_p2p.errors import ConfigError, ExitCode, PsycheError
 from psyche_p2p.ids import MAX_TIER, Tier
 from psyche_p2p.node.home import DEFAULT_HOME, Home
 from psyche_p2p.node.options import PeerOptions, parse_listen
-from psyche_p2p.observe.events import Event, EventLog, Restarted, Stopped
+from psyche_p2p.observe.event_log import EventLog
+from psyche_p2p.observe.events import Event, Restarted, Stopped
 
 _SHARED = (
     bootstrap_option(),

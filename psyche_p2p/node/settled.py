@@ -9,7 +9,7 @@ from psyche_p2p.coordinator import State
 from psyche_p2p.ids import BlockHash, EpochIndex, Height, ParamRoot, RoundIndex
 from psyche_p2p.wire.records import ClosedRound
 
-_KEPT_ROOTS = 4096
+_KEPT_ROOTS = 512
 
 
 @dataclass(frozen=True, slots=True)

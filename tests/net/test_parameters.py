@@ -319,7 +319,8 @@ def test_a_joiner_sees_no_blob_that_is_not_offered(tmp_path: Path) -> None:
             stolen = ParameterOffer(TIER, RoundIndex(3), BlobHash(hidden), 1000)
             (description,) = await newcomer.ask(given)
             claimed = Description(description.contact, CONFIG, HEAD, Height(0), (stolen,))
-            with pytest.raises(Unavailable, match="not a blob of this service"):
+            with pytest.raises(Unavailable, match="it has nothing we need"):
                 await newcomer.fetcher.fetch([claimed], ROUNDS)
+            assert not newcomer.store.has(BlobHash(hidden))
 
     asyncio.run(play())

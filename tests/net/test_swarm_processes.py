@@ -115,7 +115,10 @@ def test_when_every_holder_was_killed_the_rest_comes_from_the_next(tmp_path: Pat
             second = Fetcher(tmp_path, client, deadline_s=60.0)
             await second.fetch([again.contact], LARGE.blob_hash)
             second.require_whole(LARGE)
-            assert len(second.progress) == MANY - len(first.progress)
+            # at the deadline a chunk may be on disk that nobody was told of; none was lost
+            was_here = second.progress[0].chunks_here - 1
+            assert was_here >= len(first.progress)
+            assert len(second.progress) == MANY - was_here
 
     asyncio.run(asyncio.wait_for(play(), 120))
 

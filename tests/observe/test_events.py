@@ -16,20 +16,18 @@ from hypothesis import strategies as st
 
 from psyche_p2p.clock import ManualClock
 from psyche_p2p.errors import StorageError
-from psyche_p2p.observe import events
+from psyche_p2p.observe import event_log
+from psyche_p2p.observe.event_log import EventLog, EventTail, read_events
 from psyche_p2p.observe.events import (
     EVENTS,
     Applied,
     Event,
-    EventLog,
-    EventTail,
     Recorded,
     Restarted,
     RoundClosed,
     Trained,
     decode_event,
     encode_event,
-    read_events,
 )
 
 
@@ -168,7 +166,7 @@ def test_a_full_disk_costs_events_and_one_warning_never_the_caller(
 ) -> None:
     path, real = tmp_path / "events.jsonl", os.write
     log_lines = Mock()
-    monkeypatch.setattr(events, "log", log_lines)
+    monkeypatch.setattr(event_log, "_log", log_lines)
 
     def full(_descriptor: int, _data: bytes) -> int:
         raise OSError(errno.ENOSPC, "full")

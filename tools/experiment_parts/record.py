@@ -15,7 +15,8 @@ from localnet_parts.peer import find_error_lines
 from psyche_p2p.errors import StorageError
 from psyche_p2p.files import write_atomically
 from psyche_p2p.ids import PeerId
-from psyche_p2p.observe.events import Recorded, RoundClosed, Trained, read_events
+from psyche_p2p.observe.event_log import read_events
+from psyche_p2p.observe.events import Recorded, RoundClosed, Trained
 
 
 @dataclass(frozen=True, slots=True)

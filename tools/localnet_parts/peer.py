@@ -17,7 +17,7 @@ from pathlib import Path
 from localnet_parts.tally import Tally
 from psyche_p2p.errors import ResourceError
 from psyche_p2p.net import launch
-from psyche_p2p.observe.events import EventTail
+from psyche_p2p.observe.event_log import EventTail
 
 GRACE_S = 5.0
 _POLL_S = 0.02

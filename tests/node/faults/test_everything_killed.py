@@ -16,7 +16,8 @@ from psyche_p2p.cli.log import log
 from psyche_p2p.coordinator import decode_command
 from psyche_p2p.ids import Height
 from psyche_p2p.node.log_store import LogStore
-from psyche_p2p.observe.events import Applied, Diverged, Resynced, Started, read_events
+from psyche_p2p.observe.event_log import read_events
+from psyche_p2p.observe.events import Applied, Diverged, Resynced, Started
 from psyche_p2p.wire import Block, DecidedBlock
 from psyche_p2p.wire.commands import CloseRound
 from tests.node.faults.network import Network

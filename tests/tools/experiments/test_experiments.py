@@ -18,7 +18,8 @@ from experiment_parts.table import make_rows, table_lines
 
 from psyche_p2p.errors import StorageError
 from psyche_p2p.ids import PeerId
-from psyche_p2p.observe.events import EventLog, RoundClosed, Trained
+from psyche_p2p.observe.event_log import EventLog
+from psyche_p2p.observe.events import RoundClosed, Trained
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, str(ROOT / "tools" / "_experiments.py")]

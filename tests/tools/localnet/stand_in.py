@@ -19,10 +19,10 @@ from typing import Any, Literal
 
 from psyche_p2p.ids import PeerId
 from psyche_p2p.keyfile import load_key
+from psyche_p2p.observe.event_log import EventLog, read_events
 from psyche_p2p.observe.events import (
     Applied,
     Event,
-    EventLog,
     Finished,
     MemberChanged,
     PhaseEntered,
@@ -34,7 +34,6 @@ from psyche_p2p.observe.events import (
     Stopped,
     Traffic,
     Trained,
-    read_events,
 )
 
 _ROUND_S = 0.01

@@ -46,7 +46,7 @@ def require_unharmed(report: dict[str, Any]) -> None:
     assert report["compared"] > report["rounds"], "roots were compared in every round"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_minute_of_trouble(tmp_path: Path) -> None:
     report = soak(tmp_path, 1, "--peers", "4", "--program", PEER)
     require_unharmed(report)

@@ -20,7 +20,8 @@ from wan_emulation.wan import Wan
 
 from benchmarks.rounds.samples import Sample, sample
 from psyche_p2p.config import RunConfig, load_run_config
-from psyche_p2p.observe.events import Recorded, read_events
+from psyche_p2p.observe.event_log import read_events
+from psyche_p2p.observe.events import Recorded
 
 TOOLS = Path(__file__).resolve().parents[2]
 COMMAND_VARIABLE = "PSYCHE_TRAINER_COMMAND"
