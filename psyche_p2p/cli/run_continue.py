@@ -23,7 +23,7 @@ from psyche_p2p.model.checkpoint_manifest import MANIFEST_FILE, CheckpointOrigin
 
 @click.command(
     "continue",
-    epilog="Example: psyche-peer run continue ~/.psyche-p2p/runs/.../round-00000300 --out again",
+    epilog="Example: psyche-peer run continue HOME/runs/RUN/checkpoints/round-00000300 --out again",
 )
 @click.argument("folder", metavar="CHECKPOINT", type=click.Path(path_type=Path))
 @click.option(
