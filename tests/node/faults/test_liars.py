@@ -23,7 +23,7 @@ REASONS = (
     "payload_hash: ",  # bits were flipped before the blob got its name
     "unexpected: ",  # another's blob says whose it is
     "it carries nothing",
-    "it sent what is not chunk",  # bits were flipped on the way
+    "not chunk 0 of blob",  # bits were flipped on the way
 )
 
 
