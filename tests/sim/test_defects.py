@@ -30,7 +30,8 @@ def _simulate(seeds: int = 6, **changes: Any) -> None:
 
 
 def _simulate_liar(*lies: Lie) -> Callable[[], None]:
-    return lambda: _simulate(liars=((1, lies),))
+    """Rounds and seeds enough for the liar to propose at the moment that its lie needs."""
+    return lambda: _simulate(seeds=12, rounds=8, liars=((1, lies),))
 
 
 def _simulate_crashes() -> None:
