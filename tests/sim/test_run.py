@@ -126,7 +126,7 @@ def test_two_votes_make_an_ejection_and_two_proposals_do_not() -> None:
     "lie", [Lie.DOUBLE_VOTER, Lie.EQUIVOCATING_TRAINER, Lie.EQUIVOCATING_PROPOSER]
 )
 def test_a_caught_liar_is_ejected_and_forfeits(lie: Lie) -> None:
-    world = World(Schedule(seed=5, peers=4, rounds=8, liars=((1, (lie,)),)))
+    world = World(Schedule(seed=5, peers=4, rounds=24, liars=((1, (lie,)),)))
     result = world.run(120_000)
     assert result.is_finished
     account = world.peers[0].state.find_account(world.peer_id(1))
