@@ -35,6 +35,7 @@ from psyche_p2p.ids import (
 from psyche_p2p.net.bulk_client import BulkClient, Contact
 from psyche_p2p.net.description import Description, fetch_description
 from psyche_p2p.net.download import FetchProgress
+from psyche_p2p.net.errors import NotHeld
 from psyche_p2p.net.limits import CallLimits
 from psyche_p2p.net.parameter_fetch import FetchedParameters, ParameterFetcher, Wanted
 from psyche_p2p.net.parameter_offers import ParameterOffers
@@ -316,6 +317,8 @@ def test_a_joiner_sees_no_blob_that_is_not_offered(tmp_path: Path) -> None:
             donor.give(make_parameters(7), 7)
             holdings = await newcomer.client.have(donor.contact, [hidden])
             assert [one.chunk_count for one in holdings] == [0]
+            with pytest.raises(NotHeld, match="not a blob of this service"):
+                await newcomer.client.manifest(donor.contact, BlobHash(hidden))
             stolen = ParameterOffer(TIER, RoundIndex(3), BlobHash(hidden), 1000)
             (description,) = await newcomer.ask(given)
             claimed = Description(description.contact, CONFIG, HEAD, Height(0), (stolen,))

@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOW = int(time.time())
 VALID = (NOW - DAY_S, NOW + DAY_S)
 CLIENT = make_person("alice", VALID)
+WRITERS = 2  # what may be on its way to the disk at any moment
 MANY = 24
 LARGE = make_blob(MANY)
 
@@ -117,7 +118,7 @@ def test_when_every_holder_was_killed_the_rest_comes_from_the_next(tmp_path: Pat
             second.require_whole(LARGE)
             # at the deadline a chunk may be on disk that nobody was told of; none was lost
             was_here = second.progress[0].chunks_here - 1
-            assert was_here >= len(first.progress)
+            assert 0 <= was_here - len(first.progress) <= WRITERS
             assert len(second.progress) == MANY - was_here
 
     asyncio.run(asyncio.wait_for(play(), 120))
