@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,31 @@ _SLOW = (
 )
 
 
+# Started first: a file is one worker's, and whoever gets the longest last keeps all waiting.
+_LONGEST = (
+    "tools/soak",
+    "node/faults/test_bad_input.py",
+    "sim/test_schedules.py",
+    "node/faults",
+    "tools/localnet",
+)
+
+# A shell's background job ignores Ctrl-C, and so would everything that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
     for item in items:
-        if any(item.path.is_relative_to(here / place) for place in _SLOW):
+        if any(_is_in(item, place) for place in _SLOW):
             item.add_marker(pytest.mark.slow)
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    turns = (turn for turn, place in enumerate(_LONGEST) if _is_in(item, place))
+    return next(turns, len(_LONGEST))
+
+
+def _is_in(item: pytest.Item, place: str) -> bool:
+    return item.path.is_relative_to(Path(__file__).parent / place)

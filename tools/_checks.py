@@ -17,6 +17,7 @@ STATIC_CHECKS = {
     "types": ["mypy", "--no-error-summary"],
     "imports": ["lint-imports"],
 }
+_MOST_WORKERS = 4
 _MARKERS = {"fast": "not slow and not long", "default": "not long", "long": ""}
 
 
@@ -57,9 +58,17 @@ def _tests(samples: str, arguments: list[str]) -> bool:
     command = [str(BIN / "python"), "-m", "pytest", "-q", f"--hypothesis-profile={samples}"]
     if _MARKERS[samples] and "-m" not in arguments:
         command += ["-m", _MARKERS[samples]]
+    if not arguments:
+        # whole files, in the order of collection: fixtures of a module are made once
+        command += ["-n", str(_workers()), "--dist", "loadfile", "--no-loadscope-reorder"]
     environment = {**os.environ, "PSYCHE_TEST_SAMPLES": samples}
     result = subprocess.run([*command, *arguments], cwd=ROOT, env=environment, check=False)
     return result.returncode == 0
+
+
+def _workers() -> int:
+    """A worker a core, but no crowd: the tests start networks of their own."""
+    return min(os.cpu_count() or 1, _MOST_WORKERS)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ _T95 = (math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262
 Results = dict[str, dict[str, Any]]
 
 
-def run_arms(names: tuple[str, ...], seeds: range, steps: int, path: Path) -> Results:
+def run_arms(
+    names: tuple[str, ...], seeds: range, steps: int, heldout_samples: int, path: Path
+) -> Results:
     """Every arm at every seed, all arms of a seed before the next seed."""
     results: Results = json.loads(path.read_text()) if path.exists() else {}
     for seed in seeds:
@@ -37,7 +39,7 @@ def run_arms(names: tuple[str, ...], seeds: range, steps: int, path: Path) -> Re
             key = _key(name, seed, steps)
             if key in results:
                 continue
-            outcome, simulation = simulate(make_setting(ARMS[name], seed, steps))
+            outcome, simulation = simulate(make_setting(ARMS[name], seed, steps, heldout_samples))
             stats = [{"round": index, **asdict(found)} for index, found in simulation.stats]
             results[key] = {**outcome, "distillation_stats": stats}
             write_atomically(path, json.dumps(results, indent=1).encode())
@@ -92,6 +94,7 @@ def _key(name: str, seed: int, steps: int) -> str:
 @click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True)
 @click.option("--first-seed", type=click.IntRange(0, 100), default=0, show_default=True)
 @click.option("--steps", type=click.IntRange(1), default=1500, show_default=True)
+@click.option("--heldout-samples", type=click.IntRange(1), default=1024, show_default=True)
 @click.option("--reference", default="mixed", show_default=True, help="Compare with this arm.")
 @click.option("--results", type=click.Path(path_type=Path), required=True, help="JSON, kept.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
@@ -100,6 +103,7 @@ def compare_distillation(
     seeds: int,
     first_seed: int,
     steps: int,
+    heldout_samples: int,
     reference: str,
     results: Path,
     threads: int,
@@ -115,7 +119,9 @@ def compare_distillation(
         raise click.BadParameter(f"{unknown[0]!r} is none of {known}", param_hint="--arms")
     torch.set_num_threads(threads)
     chosen = range(first_seed, first_seed + seeds)
-    found = run_arms(tuple(dict.fromkeys((*names, reference))), chosen, steps, results)
+    found = run_arms(
+        tuple(dict.fromkeys((*names, reference))), chosen, steps, heldout_samples, results
+    )
     for row in compare(found, names, chosen, steps, reference):
         json.dump(row, sys.stdout)
         sys.stdout.write("\n")

@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_does_not() -> None:
     assert list(islice(train(other), 4)) != first
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_300_steps_follow_the_stored_curve() -> None:
     curve = load_curve()
     losses = list(train(load_run_config(CONFIG)))

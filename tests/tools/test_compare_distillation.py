@@ -20,7 +20,8 @@ def compare(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_arms_are_run_once_and_compared(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    common = ["--seeds", "2", "--steps", "6", "--results", str(path)]
+    common = ["--seeds", "2", "--steps", "6", "--heldout-samples", "32"]
+    common += ["--results", str(path)]
     first = compare("--arms", "alone,both,kd-average", *common)
     assert first.returncode == 0, first.stderr
     results = json.loads(path.read_text())

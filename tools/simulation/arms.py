@@ -73,7 +73,7 @@ ARMS: dict[str, Arm] = {
 }
 
 
-def make_setting(arm: Arm, seed: int, steps: int) -> Setting:
+def make_setting(arm: Arm, seed: int, steps: int, heldout_samples: int) -> Setting:
     """The run of an arm."""
     synergy = SynergyConfig(
         phase_a_rounds=max(1, round(steps * arm.phase_a_share)),
@@ -92,7 +92,7 @@ def make_setting(arm: Arm, seed: int, steps: int) -> Setting:
         delay=0,
         seed=seed,
         samples_per_step=8,
-        heldout_samples=1024,
+        heldout_samples=heldout_samples,
         batches_a_step=2,
         distillation=DistillationConfig(
             enabled=arm.has_kd, suffix_gate=gate, synergy=synergy, **arm.kd

@@ -115,10 +115,10 @@ def refuse(home: Path, command: str, *words: str) -> tuple[int, str]:
     return end(begin(home, command, *words))
 
 
-# What takes the whole patience of a newcomer is waited for together.
+# What takes the whole patience of a newcomer is waited for together, and beside the other tests.
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def impatient(host: Host) -> Iterator[dict[str, subprocess.Popen[str]]]:
     forger_home = host.folder / "forger"
     forger_home.mkdir()
@@ -156,21 +156,6 @@ def impatient(host: Host) -> Iterator[dict[str, subprocess.Popen[str]]]:
         for helper in helpers:
             helper.kill()
             helper.communicate()
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("id", "no peer of run ffffffffff gives its configuration"),
-        ("name", "nobody in this network is in a run named 'nonesuch', but in nano-"),
-        ("lonely", "nobody in this network is in any run; check the bootstrap address"),
-        ("forged", "gave a config whose hash differs: "),
-    ],
-)
-def test_no_such_run(impatient: dict[str, subprocess.Popen[str]], name: str, expected: str) -> None:
-    code, line = end(impatient[name])
-    assert code == ExitCode.NETWORK, line
-    assert expected in line
 
 
 @pytest.mark.parametrize(
@@ -275,3 +260,18 @@ def test_a_disk_that_is_full(host: Host, tmp_path: Path) -> None:
         code, line = refuse(disk / "home", "witness", *host.coming("--run", host.name))
     assert code == ExitCode.STORAGE, line
     assert "No space left on device" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("id", "no peer of run ffffffffff gives its configuration"),
+        ("name", "nobody in this network is in a run named 'nonesuch', but in nano-"),
+        ("lonely", "nobody in this network is in any run; check the bootstrap address"),
+        ("forged", "gave a config whose hash differs: "),
+    ],
+)
+def test_no_such_run(impatient: dict[str, subprocess.Popen[str]], name: str, expected: str) -> None:
+    code, line = end(impatient[name])
+    assert code == ExitCode.NETWORK, line
+    assert expected in line

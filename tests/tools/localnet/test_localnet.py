@@ -93,7 +93,8 @@ def test_what_peers_are_started_with(tmp_path: Path) -> None:
     work = tmp_path / "work"
     arguments = ["--tiers", "0,2", "--witnesses", "1", "--authority", "--seed", "7"]
     arguments += ["--exit-after-steps", "3", "--set", "rounds.pipeline_depth=0"]
-    result, _ = localnet(tmp_path, *arguments, "--keep", str(work))
+    until_all_started = {"0": {"hold_at": 0, "until_launches": 3}}
+    result, _ = localnet(tmp_path, *arguments, "--keep", str(work), misfortunes=until_all_started)
     assert result.returncode == 0, result.stdout + result.stderr
     config = load_run_config(work / "run.toml")
     first = identity_of(7, 0).peer_id
