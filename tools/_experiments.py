@@ -38,6 +38,7 @@ _path = click.Path(path_type=Path)
 @click.option("--rounds", type=click.IntRange(1), default=300, show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="From 0 on.")
 @click.option("--config", "path", type=_path, default=ROOT / "configs" / "nano.toml")
+@click.option("--data-dir", type=_path, help="Where a run on token files finds them.")
 @click.option("--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Of every run.")
 @click.option("--out", "folder", type=_path, default=Path("experiments"), show_default=True)
 @click.option("--quick", is_flag=True, help=f"{_QUICK_ROUNDS} rounds of the first two mixes.")
@@ -47,6 +48,7 @@ def experiments(
     rounds: int,
     seeds: int,
     path: Path,
+    data_dir: Path | None,
     changes: tuple[str, ...],
     folder: Path,
     quick: bool,
@@ -77,13 +79,16 @@ def experiments(
     except OSError as error:
         raise storage_error("cannot use the folder", folder, error) from error
     name = " ".join((path.name, *changes))
+    common = ["--config", str(path), *(word for change in changes for word in ("--set", change))]
+    common += ["--data-dir", str(data_dir)] if data_dir else []
+    common += ["--program", program] if program else []
     cells = [Cell(mix, seed, rounds, name) for seed in range(seeds) for mix in mixes]
     records: list[Record] = []
     for number, cell in enumerate(cells):
         record = find_record(cell, folder)
         if record is None or not record.ok:
             click.echo(f"run {number + 1} of {len(cells)}: tiers {cell.mix}, seed {cell.seed}")
-            record = _run(cell, path, changes, program)
+            record = _run(cell, common)
             save_record(record, folder)
             click.echo(_summary(record))
         records.append(record)
@@ -94,15 +99,13 @@ def experiments(
     return ExitCode.OK if is_good else ExitCode.INVALID
 
 
-def _run(cell: Cell, path: Path, changes: Sequence[str], program: str | None) -> Record:
+def _run(cell: Cell, common: Sequence[str]) -> Record:
     """One local network, in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="psyche-experiment-") as temporary:
         work, outcome_path = Path(temporary) / "work", Path(temporary) / "outcome.json"
-        words = ["--tiers", cell.mix, "--seed", str(cell.seed), "--config", str(path)]
+        words = [*common, "--tiers", cell.mix, "--seed", str(cell.seed)]
         words += ["--exit-after-steps", str(cell.rounds), "--headless"]
         words += ["--keep", str(work), "--json", str(outcome_path)]
-        words += [word for change in changes for word in ("--set", change)]
-        words += ["--program", program] if program else []
         said = _call([*LOCALNET, *words])
         if not outcome_path.exists():
             raise click.ClickException(f"tools/localnet did not start: {said}")
