@@ -6,4 +6,4 @@ from functools import lru_cache
 
 from psyche_p2p.coordinator import block_hash
 
-compute_block_hash = lru_cache(maxsize=512)(block_hash)
+compute_block_hash = lru_cache(maxsize=64)(block_hash)  # it keeps the blocks, large ones too

@@ -1,7 +1,8 @@
 """psyche-peer that also counts its own tasks and objects: python -m ... FOLDER ARGUMENT ...
 
-What /proc does not show is appended to FOLDER/PID as lines of JSON. The cache of served chunks is
-cut to 1 MiB, so that it is full long before a benchmark looks for growth.
+What /proc does not show is appended to FOLDER/PID as lines of JSON. Tables and caches that forget
+the oldest beyond a limit get one so small that they are full long before a benchmark looks for
+growth.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ import os
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from psyche_p2p import identity
 from psyche_p2p.cli import start
 from psyche_p2p.cli.main import main
-from psyche_p2p.node import bulk_plane
+from psyche_p2p.net.gatekeeper import GossipLimits
+from psyche_p2p.net.gossip import Gossip
+from psyche_p2p.node import bulk_plane, peer, settled
 
 _EVERY_S = 2.0
 _CACHED_BYTES = 1 << 20
+_KEPT = 256
 Live = Callable[..., Coroutine[Any, Any, None]]
 
 
@@ -54,5 +60,8 @@ def counted(live: Live, folder: Path) -> Live:
 
 if __name__ == "__main__":
     vars(bulk_plane)["CACHED_BYTES"] = _CACHED_BYTES
+    vars(identity)["_MAX_SEEN"] = _KEPT
+    vars(settled)["_KEPT_ROOTS"] = _KEPT
+    vars(peer)["Gossip"] = partial(Gossip, limits=GossipLimits(remembered=_KEPT))
     start._live = counted(start._live, Path(sys.argv[1]))
     main(sys.argv[2:])
