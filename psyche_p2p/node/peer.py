@@ -300,6 +300,7 @@ class Peer:
             self._directory,
             self._settled,
             self._emit,
+            self._clock,
         )
         snapshots = Snapshots(self._folder.snapshots, self._store, tier, self._offers)
         data_manifest = log.head.genesis.data_manifest
