@@ -3,11 +3,11 @@
     tools/bench join                                 # all cases: 400 MB from 4 donors (needs root)
     tools/bench join --case loopback --case liar --set model.num_layers=1
 
-Cases: `link` (the newcomer's link is the limit), `uplinks` (the donors' are: from four against from
-one), `loopback` (nothing is, beside raw gRPC), `liar`, `killed` and `frozen` (one donor, half way, on
-the newcomer's link: extra seconds against `link`), `resumed` (the newcomer is killed half way), and
-`training` (a step loop on the core of the one donor that serves). With `--check`, exit code 1 if a
-bar is missed.
+Cases: `link` (the newcomer's link is the limit), `uplinks` (the donors' are: from four against
+from one), `loopback` (nothing is, beside raw gRPC), `liar`, `killed` and `frozen` (one donor, half
+way, on the newcomer's link: extra seconds against `link`), `resumed` (the newcomer is killed half
+way), and `training` (a step loop on the core of the one donor that serves). With `--check`, exit
+code 1 if a bar is missed.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class Bench:
             for _ in range(_RAW_TURNS):
                 joined = scene.join()
                 scene.forget()
-                self._report("join.loopback", joined.size_bytes / joined.seconds / 1e6, "MB/s", joined)
+                self._report(
+                    "join.loopback", joined.size_bytes / joined.seconds / 1e6, "MB/s", joined
+                )
         blob = os.urandom(_RAW_MIB << 20)
         raw = self.folder / "raw"
         raw.mkdir()
@@ -125,15 +127,15 @@ class Bench:
             scene.start_donors(core=self.donor_core)
             if scene.switch_pid is not None:
                 os.sched_setaffinity(scene.switch_pid, {self.other_core})
-            alone = training.rate()
-            sent, cpu_s = self._spent(scene)
+            before = training.rate()
+            cpu_s = self._spent_s(scene)
             with training.measured() as during:
                 joined = scene.join(core=self.other_core)
-            sent_after, cpu_after = self._spent(scene)
-        slower = 1 - during.rate / alone
-        mib = (sent_after - sent) / (1 << 20)
-        each = {"cpu_ms_per_mib": round(1000 * (cpu_after - cpu_s) / mib, 2)}
-        self._report("join.training_slower", slower, "", joined, **each)
+            cpu_s = self._spent_s(scene) - cpu_s
+            after = training.rate()
+        alone = (before + after) / 2
+        details = {"drift": round(after / before - 1, 3), "donor_cpu_s": round(cpu_s, 2)}
+        self._report("join.training_slower", 1 - during.rate / alone, "", joined, **details)
 
     def _disturb(self, figure: str, act: Callable[[Child], None]) -> None:
         with self._behind_link() as scene:
@@ -150,9 +152,8 @@ class Bench:
     def _profile(self, **rates: float) -> PathProfile:
         return PathProfile(delay_ms=self.delay_ms, **rates)
 
-    def _spent(self, scene: Scene) -> tuple[int, float]:
-        told = scene.donors[0].child.ask()
-        return told["sent_bytes"], told["cpu_s"]
+    def _spent_s(self, scene: Scene) -> float:
+        return float(scene.donors[0].child.ask()["cpu_s"])
 
     def _report(
         self, figure: str, value: float, unit: str, joined: Joined, **details: float

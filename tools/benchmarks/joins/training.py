@@ -38,7 +38,7 @@ class Training:
         self._counter.write_bytes(bytes(8))
         steps = str(Path(__file__).with_name("steps.py"))
         words = ["taskset", "-c", str(self._core), sys.executable, steps, str(self._counter)]
-        alone = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        alone = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         self._process = subprocess.Popen(words, env={**os.environ, **alone})
         while not self._steps():
             time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""What donors and newcomer share: the run, its first parameters as a snapshot, and a peer's parts."""
+"""What donors and newcomer share: the run, its first parameters, and a peer's parts."""
 
 from __future__ import annotations
 
