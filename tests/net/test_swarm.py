@@ -17,6 +17,7 @@ from psyche_p2p.errors import StorageError, Unavailable
 from psyche_p2p.ids import PeerId
 from psyche_p2p.net.bulk_client import Contact, Patience
 from psyche_p2p.net.handlers import Call, CallWrapper
+from psyche_p2p.net.limits import CallLimits
 from psyche_p2p.net.methods import MEMBER_SERVICE
 from psyche_p2p.net.shelf import Shelf
 from psyche_p2p.net.sources import SourceBook
@@ -330,7 +331,13 @@ def test_who_is_silent_when_asked_for_the_manifest_holds_up_nobody(
 
     async def play() -> float:
         async with (
-            serve_members(HOLDERS[2], tmp_path / "s", [ALICE], make_service=silent) as hanging,
+            serve_members(
+                HOLDERS[2],
+                tmp_path / "silent",
+                [ALICE],
+                limits=CallLimits(stall_s=60.0),
+                make_service=silent,
+            ) as hanging,
             holders(tmp_path, None, blob=blob) as hosts,
             member_client(ALICE, patience) as client,
         ):

@@ -12,6 +12,7 @@ from psyche_p2p.config import canonical_bytes, run_id
 from psyche_p2p.ids import Height, RunId, Tier
 from psyche_p2p.net.bulk_client import Contact, Patience
 from psyche_p2p.net.handlers import Call, CallWrapper
+from psyche_p2p.net.limits import CallLimits
 from psyche_p2p.net.methods import MEMBER_SERVICE
 from psyche_p2p.net.shelf import Shelf
 from psyche_p2p.node.entering import describe
@@ -23,6 +24,7 @@ CONFIG = make_config()
 RUN = run_id(CONFIG)
 PEOPLE = [make_person(f"member {number}") for number in range(2)]
 ALICE = make_person("alice")
+PATIENT = CallLimits(stall_s=60.0)
 PATIENCE = Patience(answer_s=60.0, stall_s=60.0)
 
 
@@ -52,7 +54,9 @@ def silent(wrapper: CallWrapper, _: Shelf) -> grpc.GenericRpcHandler:
 def test_one_that_hangs_holds_up_nobody_who_asks(is_refused: bool, tmp_path: Path) -> None:
     async def play() -> None:
         async with (
-            serve_members(PEOPLE[0], tmp_path / "0", [ALICE], make_service=silent) as hanging,
+            serve_members(
+                PEOPLE[0], tmp_path / "0", [ALICE], limits=PATIENT, make_service=silent
+            ) as hanging,
             serve_members(PEOPLE[1], tmp_path / "1", [ALICE], described=Told()) as good,
             member_client(ALICE, PATIENCE) as client,
         ):
