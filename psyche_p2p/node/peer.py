@@ -152,6 +152,7 @@ class Peer:
                 config.network.max_blob_bytes,
                 self._clock,
                 self._meter,
+                options.parameters_bytes_per_s,
             )
         )
         self._bulk.swarm.book.on_lie = lambda peer, what: self._emit(events.Accused(peer, what))

@@ -6,14 +6,16 @@
 Cases: `link` (the newcomer's link is the limit), `uplinks` (the donors' are: from four against
 from one), `loopback` (nothing is, beside raw gRPC), `liar`, `killed` and `frozen` (one donor, half
 way, on the newcomer's link: extra seconds against `link`), `resumed` (the newcomer is killed half
-way), and `training` (a step loop on the core of the one donor that serves). With `--check`, exit
-code 1 if a bar is missed.
+way), `training` (a step loop on the core of the one donor that serves), and `updates` (a member
+fetches an update from a donor whose uplink a newcomer fills, or half of which it may fill). With
+`--check`, exit code 1 if a bar is missed.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -47,6 +49,8 @@ BARS = {
 }
 _UPPER = ("join.extra_liar", "join.extra_killed", "join.extra_frozen")
 _RAW_MIB, _RAW_TURNS = 256, 3
+_UPDATES = 9
+_A_WHILE = 10  # chunks
 
 
 @dataclass
@@ -122,9 +126,17 @@ class Bench:
         self._report("join.resumed_fetched", again, "chunks", joined)
 
     def training(self) -> None:
-        """One donor gives everything, on the core on which it trains."""
-        with self._behind_link(1) as scene, Training(self.folder, self.donor_core) as training:
-            scene.start_donors(core=self.donor_core)
+        """One donor gives everything, on the core on which it trains, at the rate of the link.
+
+        The emulated link costs the sender's kernel more than a network card does, loopback less.
+        """
+        rate = self.link_mbit * 1e6 / 8
+        self._train(self._behind_link(1), None, "link")
+        self._train(Scene(self.world, self.folder / "scene", 1), rate, "loopback")
+
+    def _train(self, scene: Scene, bytes_per_s: float | None, over: str) -> None:
+        with scene, Training(self.folder, self.donor_core) as training:
+            scene.start_donors(core=self.donor_core, bytes_per_s=bytes_per_s)
             if scene.switch_pid is not None:
                 os.sched_setaffinity(scene.switch_pid, {self.other_core})
             before = training.rate()
@@ -135,7 +147,23 @@ class Bench:
             after = training.rate()
         alone = (before + after) / 2
         details = {"drift": round(after / before - 1, 3), "donor_cpu_s": round(cpu_s, 2)}
-        self._report("join.training_slower", 1 - during.rate / alone, "", joined, **details)
+        figure = f"join.training_slower_{over}"
+        self._report(figure, 1 - during.rate / alone, "", joined, **details)
+
+    def updates(self) -> None:
+        """Seconds in which an update comes through an uplink that a newcomer uses, too."""
+        links = [self._profile(), self._profile(up_mbit=self.uplink_mbit), self._profile()]
+        for name, bytes_per_s in (("unlimited", None), ("half", self.uplink_mbit * 1e6 / 16)):
+            with Scene(self.world, self.folder / "scene", 1, links) as scene:
+                scene.start_donors(bytes_per_s=bytes_per_s)
+                follower = scene.start_follower()
+                alone = _median_s(follower)
+                newcomer = scene.start_newcomer()
+                while (newcomer.read() or {}).get("chunks_here", _A_WHILE) < _A_WHILE:
+                    pass  # until the flow is in full swing
+                beside = _median_s(follower)
+            report(f"join.update_alone_{name}", round(alone, 3), "s", mbit=self.uplink_mbit)
+            report(f"join.update_beside_{name}", round(beside, 3), "s", mbit=self.uplink_mbit)
 
     def _disturb(self, figure: str, act: Callable[[Child], None]) -> None:
         with self._behind_link() as scene:
@@ -175,7 +203,23 @@ class Bench:
             self.missed.append(f"{figure} is {value:.3f}, the bar is {bar}")
 
 
-CASES = ("link", "uplinks", "loopback", "liar", "killed", "frozen", "resumed", "training")
+def _median_s(follower: Child) -> float:
+    """Of several fetches, after one that connects."""
+    follower.ask()
+    return statistics.median(follower.ask()["seconds"] for _ in range(_UPDATES))
+
+
+CASES = (
+    "link",
+    "uplinks",
+    "loopback",
+    "liar",
+    "killed",
+    "frozen",
+    "resumed",
+    "training",
+    "updates",
+)
 
 
 @click.command(help=__doc__, epilog="Example: tools/bench join --case link --link-mbit 100")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.joins.world import NEWCOMER, Station, World
+from benchmarks.joins.world import FOLLOWER, NEWCOMER, Station, World, make_update
 from psyche_p2p.ids import BlobHash
 from psyche_p2p.net.allocator import keep_freed_memory
 from psyche_p2p.net.services import BlobMethods
@@ -29,7 +30,10 @@ async def serve(wanted: dict[str, Any]) -> None:
     if wanted["lies_after"] is not None:
         _lie_after(wanted["lies_after"])
     folder = Path(wanted["folder"])
-    station = Station(world.config(), wanted["name"], wanted["host"], folder, [NEWCOMER])
+    rate = wanted["bytes_per_s"] or math.inf
+    others = (NEWCOMER, FOLLOWER)
+    station = Station(world.config(), wanted["name"], wanted["host"], folder, others, rate)
+    station.store.add(make_update())
     station.offers.offer(world.offer())
     async with station.bulk:
         _say({"port": station.bulk.members.ports[0]})

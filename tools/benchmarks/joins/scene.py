@@ -91,7 +91,10 @@ class Joined:
 
 
 class Scene:
-    """Donors 0, 1, ... and a newcomer; with `links`, the newcomer's first, behind these."""
+    """Donors 0, 1, ... and a newcomer; with `links` behind these.
+
+    The newcomer's link is the first, then come the donors', and a follower's.
+    """
 
     def __init__(
         self, world: World, folder: Path, donors: int, links: Sequence[PathProfile] = ()
@@ -122,8 +125,17 @@ class Scene:
     def switch_pid(self) -> int | None:
         return None if self._wan is None else self._wan.switch_pid
 
-    def start_donors(self, *, liar_after: int | None = None, core: int | None = None) -> None:
-        """All of them; the first lies after so many honest chunks, or all stay on one core."""
+    def start_donors(
+        self,
+        *,
+        liar_after: int | None = None,
+        core: int | None = None,
+        bytes_per_s: float | None = None,
+    ) -> None:
+        """All of them; the first lies after so many honest chunks, or all stay on one core.
+
+        `bytes_per_s` is what each gives to newcomers.
+        """
         for number in range(self._count):
             name, place = f"donor {number}", self._folder / f"donor-{number}"
             shutil.copytree(self._world.store, place, copy_function=os.link)
@@ -132,6 +144,7 @@ class Scene:
                 "name": name,
                 "host": self._host(number + 1),
                 "folder": str(place),
+                "bytes_per_s": bytes_per_s,
                 "lies_after": liar_after if number == 0 else None,
             }
             child = self._start("donor", request, number + 1, core)
@@ -147,13 +160,7 @@ class Scene:
         core: int | None = None,
     ) -> Joined:
         """Have the newcomer fetch the parameters; half way through, do something to somebody."""
-        request = {
-            "world": str(self._world.store.parent),
-            "host": self._host(0),
-            "folder": str(self._folder / "newcomer"),
-            "donors": {one.name: one.address for one in self.donors[:from_first]},
-        }
-        child = self._start("newcomer", request, 0, core)
+        child = self.start_newcomer(from_first, core)
         lines: list[dict[str, Any]] = []
         while (line := child.read()) is not None:
             lines.append(line)
@@ -161,6 +168,25 @@ class Scene:
                 half_way(child)
                 half_way = None
         return self._joined(lines)
+
+    def start_newcomer(self, from_first: int | None = None, core: int | None = None) -> Child:
+        """Who fetches the parameters from the first so many donors."""
+        return self._start_asking("newcomer", 0, from_first, core)
+
+    def start_follower(self) -> Child:
+        """A member that fetches an update from the first donor whenever it is asked to."""
+        return self._start_asking("follower", self._count + 1, 1, None)
+
+    def _start_asking(
+        self, module: str, peer: int, from_first: int | None, core: int | None
+    ) -> Child:
+        request = {
+            "world": str(self._world.store.parent),
+            "host": self._host(peer),
+            "folder": str(self._folder / module),
+            "donors": {one.name: one.address for one in self.donors[:from_first]},
+        }
+        return self._start(module, request, peer, core)
 
     def forget(self) -> None:
         """The next newcomer has nothing."""

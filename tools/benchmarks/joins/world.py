@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.transfer.ours import make_peer
-from psyche_p2p.blobs import BlobStore
+import numpy as np
+
+from benchmarks.transfer.ours import make_peer, seal_bytes
+from psyche_p2p.blobs import CHUNK_BYTES, BlobStore, SealedBlob
 from psyche_p2p.clock import SystemClock
 from psyche_p2p.config import RunConfig, decode_run_config
 from psyche_p2p.coordinator import State, decode_state
@@ -22,7 +25,14 @@ from psyche_p2p.node.participation import NO_FRONTIER
 from psyche_p2p.wire.bulk import ParameterOffer
 
 STORE_BYTES = 1 << 34
-NEWCOMER = "newcomer"
+NEWCOMER, FOLLOWER = "newcomer", "follower"
+UPDATE_CHUNKS = 2
+
+
+def make_update() -> SealedBlob:
+    """What a round's update is to the line: some bytes that do not compress."""
+    size = UPDATE_CHUNKS * CHUNK_BYTES - (64 << 10)  # with its header, still as many chunks
+    return seal_bytes(np.random.default_rng(0).bytes(size))
 
 
 class World:
@@ -57,7 +67,13 @@ class Station:
     """A peer's store and its bulk plane, as the node puts them together."""
 
     def __init__(
-        self, config: RunConfig, name: str, host: str, folder: Path, others: Iterable[str]
+        self,
+        config: RunConfig,
+        name: str,
+        host: str,
+        folder: Path,
+        others: Iterable[str],
+        parameters_bytes_per_s: float = math.inf,
     ) -> None:
         clock = SystemClock()
         self.store = BlobStore.open(folder, STORE_BYTES)
@@ -76,4 +92,5 @@ class Station:
             config.network.max_blob_bytes,
             clock,
             self.meter,
+            parameters_bytes_per_s,
         )
