@@ -15,7 +15,7 @@ from psyche_p2p.net.bulk_client import BulkClient, Contact
 from psyche_p2p.net.parameter_fetch import ParameterFetcher, Wanted
 from psyche_p2p.net.swarm import Swarm
 from psyche_p2p.node.arrival import Arrival, rounds_offered
-from psyche_p2p.node.entering import describe
+from psyche_p2p.node.entering import STRAGGLER_S, describe
 from psyche_p2p.node.settled import Settled
 from psyche_p2p.node.snapshots import find_parameters_fault
 from psyche_p2p.observe import events
@@ -61,7 +61,8 @@ class PeerDonors:
         contacts = list(self._directory.members().values())
         if not contacts:
             raise Unavailable("no member of the run is known that could be asked", "wait a moment")
-        told = await describe(self._client, contacts, run_id(self._config), self._tier)
+        run = run_id(self._config)
+        told = await describe(self._client, contacts, run, self._tier, straggler_s=STRAGGLER_S)
         first = self._settled.first_round
         agreed = frozenset(index for index in self._settled.agreed_roots if index >= first)
         wanted = Wanted(self._tier, agreed)

@@ -21,7 +21,7 @@ from psyche_p2p.node.directory import Directory
 
 PATIENCE_S = 30.0
 _RETRY_S = 0.5
-_STRAGGLER_S = 2.0
+STRAGGLER_S = 2.0
 FoundT = TypeVar("FoundT")
 _log = get_logger(__name__)
 
@@ -54,7 +54,9 @@ async def fetch_config(client: BulkClient, directory: Directory, run_id: RunId) 
 
     async def look() -> RunConfig | None:
         await directory.look()
-        for description in await describe(client, _doors(directory), run_id, refused=refused):
+        doors = _doors(directory)
+        told = await describe(client, doors, run_id, refused=refused, straggler_s=STRAGGLER_S)
+        for description in told:
             return description.config
         return None
 
@@ -93,11 +95,12 @@ async def describe(
     run_id: RunId,
     wanted: Tier | None = None,
     refused: dict[PeerId, str] | None = None,
+    straggler_s: float | None = None,
 ) -> list[Description]:
     """What those who answer say of the run; who does not answer, or lies, is left out.
 
-    So is who is still silent when as many have answered, and some time has passed: one peer that
-    hangs must not hold up everyone who asks.
+    So is, with `straggler_s`, who is silent for so long after as many have answered: one peer that
+    hangs need not hold up who asks. Whoever counts answers (`most_described`) waits for all.
 
     `refused` is given everyone's reason, and keeps it from being logged again and again.
     """
@@ -106,7 +109,8 @@ async def describe(
         [
             asyncio.create_task(fetch_description(client, contact, run_id, wanted))
             for contact in contacts
-        ]
+        ],
+        straggler_s,
     )
     descriptions = []
     for contact, answer in zip(contacts, answers, strict=True):
@@ -125,13 +129,15 @@ async def describe(
     return descriptions
 
 
-async def _answers(asked: Sequence[asyncio.Task[FoundT]]) -> list[FoundT | BaseException]:
+async def _answers(
+    asked: Sequence[asyncio.Task[FoundT]], straggler_s: float | None
+) -> list[FoundT | BaseException]:
     """What each came to; a CancelledError for the stragglers."""
     silent = set(asked)
     try:
         while silent:
             answered = sum(_has_succeeded(one) for one in asked)
-            patience_s = _STRAGGLER_S if answered >= len(silent) else None
+            patience_s = straggler_s if answered >= len(silent) else None
             done, silent = await asyncio.wait(
                 silent, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
             )
