@@ -10,7 +10,7 @@ import pytest
 from wan_emulation.namespaces import why_unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
-CASES = ("link", "uplinks", "liar", "killed", "frozen")
+CASES = ("link", "uplinks", "liar", "killed", "frozen", "asleep")
 
 
 @pytest.mark.long

@@ -5,10 +5,10 @@
 
 Cases: `link` (the newcomer's link is the limit), `uplinks` (the donors' are: from four against
 from one), `loopback` (nothing is, beside raw gRPC), `liar`, `killed` and `frozen` (one donor, half
-way, on the newcomer's link: extra seconds against `link`), `resumed` (the newcomer is killed half
-way), `training` (a step loop on the core of the one donor that serves), and `updates` (a member
-fetches an update from a donor whose uplink a newcomer fills, or half of which it may fill). With
-`--check`, exit code 1 if a bar is missed.
+way, on the newcomer's link: extra seconds against `link`), `asleep` (one is frozen from the
+beginning), `resumed` (the newcomer is killed half way), `training` (a step loop on the core of the
+one donor that serves), and `updates` (a member fetches an update from a donor whose uplink a
+newcomer fills, or half of which it may fill). With `--check`, exit code 1 if a bar is missed.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ BARS = {
     "join.extra_liar": PlanRules().stall_s,
     "join.extra_killed": PlanRules().stall_s,
     "join.extra_frozen": PlanRules().stall_s,
+    "join.extra_asleep": PlanRules().stall_s,
 }
-_UPPER = ("join.extra_liar", "join.extra_killed", "join.extra_frozen")
+_UPPER = tuple(figure for figure in BARS if figure.startswith("join.extra_"))
 _RAW_MIB, _RAW_TURNS = 256, 3
 _UPDATES = 9
 _A_WHILE = 10  # chunks
@@ -116,6 +117,12 @@ class Bench:
 
     def frozen(self) -> None:
         self._disturb("join.extra_frozen", scenes.freeze)
+
+    def asleep(self) -> None:
+        with self._behind_link() as scene:
+            scene.start_donors()
+            scenes.freeze(scene.donors[0].child)
+            self._report_extra("join.extra_asleep", scene.join())
 
     def resumed(self) -> None:
         with Scene(self.world, self.folder / "resumed", DONORS) as scene:
@@ -209,7 +216,7 @@ def _median_s(follower: Child) -> float:
     return statistics.median(float(follower.ask()["seconds"]) for _ in range(_UPDATES))
 
 
-_NEED_LINK = {"liar", "killed", "frozen"}
+_NEED_LINK = {"liar", "killed", "frozen", "asleep"}
 CASES = (
     "link",
     "uplinks",
@@ -217,6 +224,7 @@ CASES = (
     "liar",
     "killed",
     "frozen",
+    "asleep",
     "resumed",
     "training",
     "updates",
