@@ -15,7 +15,7 @@ from psyche_p2p.net.handlers import Call, CallWrapper
 from psyche_p2p.net.limits import CallLimits
 from psyche_p2p.net.methods import MEMBER_SERVICE
 from psyche_p2p.net.shelf import Shelf
-from psyche_p2p.node.entering import STRAGGLER_S, describe
+from psyche_p2p.node.entering import describe
 from psyche_p2p.wire.bulk import RunDescription
 from tests.coordinator.world import make_config
 from tests.net.builders import make_person, member_client, serve_members
@@ -64,7 +64,7 @@ def test_one_that_hangs_holds_up_nobody_who_asks(is_refused: bool, tmp_path: Pat
             if is_refused:
                 contacts.append(Contact(make_person("down").pinned, "127.0.0.1:1"))
             began = asyncio.get_running_loop().time()
-            found = await describe(client, contacts, RUN, straggler_s=STRAGGLER_S)
+            found = await describe(client, contacts, RUN, straggler_s=0.5)
             assert asyncio.get_running_loop().time() - began < PATIENCE.stall_s / 2
             assert [one.contact for one in found] == [good.contact()]
 
