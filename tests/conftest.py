@@ -30,6 +30,8 @@ _SLOW = (
     "model/test_training_curve.py",
     "net",
     "node/test_continue_network.py",
+    "node/test_donors.py",
+    "node/test_entering.py",
     "node/test_owner_network.py",
     "tools/test_compare_distillation.py",
     "tools/test_simulate_training.py",

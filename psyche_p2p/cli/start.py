@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import shlex
 from collections.abc import Callable
@@ -61,6 +62,12 @@ _SHARED = (
         default=16.0,
         show_default=True,
         help="How much disk blobs may take.",
+    ),
+    click.option(
+        "--newcomers-mbit",
+        type=click.FloatRange(min=8),
+        metavar="MBIT",
+        help="How fast newcomers may take the parameters from here.  [default: no limit]",
     ),
     click.option(
         "--events",
@@ -195,6 +202,7 @@ def _options(shared: dict[str, Any], **own: Any) -> PeerOptions:
         events=shared["events"] or home / "events.jsonl",
         store_bytes=int(shared["store_gb"] * 1e9),
         relay=shared["relay"],
+        parameters_bytes_per_s=(shared["newcomers_mbit"] or math.inf) * 1e6 / 8,
         **own,
     )
 

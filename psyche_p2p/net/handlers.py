@@ -43,15 +43,18 @@ class Call:
         """Send one message within the caller's bandwidth, once it has taken those before."""
         self.gate.require_still(self.caller)
         now = self.clock.monotonic_s()
-        wait_s = self.turnstile.spend_bytes(self.caller.key, len(data), now)
-        if wait_s > 0:
-            self.watchdog.rest()
-            await asyncio.sleep(wait_s)
-        self.watchdog.pat()
+        await self.pause(self.turnstile.spend_bytes(self.caller.key, len(data), now))
         self.is_writing = True
         await self.context.write(data)
         self.meter.note_sent(len(data))
         self.is_writing = False
+
+    async def pause(self, seconds: float) -> None:
+        """Hold back what is to be sent; the caller is not blamed for the silence."""
+        if seconds > 0:
+            self.watchdog.rest()
+            await asyncio.sleep(seconds)
+        self.watchdog.pat()
 
     async def received(self) -> AsyncIterator[bytes]:
         """The messages of the caller's stream, which must not pause for long."""

@@ -7,11 +7,12 @@ addresses costs no more memory than one with few.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from psyche_p2p.errors import Unavailable
+from psyche_p2p.ids import BlobHash
 
 MIB = 1 << 20
 MAX_REMEMBERED_CALLERS = 4096
@@ -86,6 +87,18 @@ class CallerBuckets:
 
     def __len__(self) -> int:
         return len(self._buckets)
+
+
+class Pace:
+    """One rate for everything that is sent of some blobs, whoever asks and on whichever port."""
+
+    def __init__(self, bytes_per_s: float, covers: Callable[[BlobHash], bool]) -> None:
+        self._bucket = TokenBucket(bytes_per_s, MIB)
+        self._covers = covers
+
+    def wait_s(self, blob_hash: BlobHash, size_bytes: int, now: float) -> float:
+        """Count bytes of a blob; the seconds to wait before they may be sent."""
+        return self._bucket.spend(size_bytes, now) if self._covers(blob_hash) else 0.0
 
 
 class Turnstile:

@@ -8,12 +8,13 @@ the blob is accepted. Otherwise the next offer is tried.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 from psyche_p2p.blobs import BlobError
 from psyche_p2p.errors import Unavailable
-from psyche_p2p.ids import PeerId, Tier, short_id
+from psyche_p2p.ids import BlobHash, PeerId, Tier, short_id
 from psyche_p2p.log import get_logger
 from psyche_p2p.net.bulk_client import Contact
 from psyche_p2p.net.description import Description
@@ -80,7 +81,8 @@ class ParameterFetcher:
         made it, if none of them can be had.
         """
         problems = []
-        for offer in self._choose(descriptions, wanted):
+        begun = await asyncio.to_thread(self._swarm.store.incomplete)
+        for offer in self._choose(descriptions, wanted, frozenset(begun)):
             donors = [one.contact for one in descriptions if offer in one.offers]
             try:
                 return await self._fetch(offer, donors, on_progress)
@@ -95,9 +97,14 @@ class ParameterFetcher:
         )
 
     def _choose(
-        self, descriptions: Sequence[Description], wanted: Wanted
+        self, descriptions: Sequence[Description], wanted: Wanted, begun: Container[BlobHash]
     ) -> Sequence[ParameterOffer]:
-        """The offers of use, best first: made by most peers that never misled us, then newest."""
+        """The offers of use, best first.
+
+        One that is partly here and still offered by somebody who never misled us: whoever is slower
+        than the others make snapshots would otherwise begin again and again. Then what most such
+        peers made, then the newest.
+        """
         misleading = frozenset[PeerId]().union(*(one.makers for one in self.refused.values()))
         support: dict[ParameterOffer, set[PeerId]] = {}
         for description in descriptions:
@@ -105,11 +112,12 @@ class ParameterFetcher:
             for offer in description.offers:
                 if offer.tier == wanted.tier and offer.param_round in wanted.rounds:
                     support.setdefault(offer, set()).add(peer)
-        return sorted(
-            support,
-            key=lambda offer: (len(support[offer] - misleading), offer.param_round),
-            reverse=True,
-        )
+
+        def rank(offer: ParameterOffer) -> tuple[bool, int, int]:
+            makers = len(support[offer] - misleading)
+            return makers > 0 and offer.blob_hash in begun, makers, offer.param_round
+
+        return sorted(support, key=rank, reverse=True)
 
     async def _fetch(
         self,
@@ -121,7 +129,10 @@ class ParameterFetcher:
             raise Unavailable(self.refused[offer].fault)
         donated = _Donation(donors, self._swarm.book, self._stall_s, on_progress)
         begun_at = donated.moved_at
-        await self._swarm.fetch(offer.blob_hash, donated.find_sources, donated.on_progress)
+        # However long it takes, as long as chunks come: a slow line is not a reason to give up.
+        await self._swarm.fetch(
+            offer.blob_hash, donated.find_sources, donated.on_progress, deadline_s=math.inf
+        )
         fault = await self._judge(offer)
         if fault is not None:
             makers = frozenset(donor.peer for donor in donors)

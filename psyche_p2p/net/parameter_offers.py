@@ -7,11 +7,14 @@ can still end.
 
 from __future__ import annotations
 
+from collections import deque
+
 from psyche_p2p.clock import Clock
 from psyche_p2p.ids import BlobHash, RoundIndex, Tier
 from psyche_p2p.wire.bulk import ParameterOffer
 
 KEPT_PER_TIER = 2
+_REMEMBERED = 64
 WANTED_FOR_S = 60.0
 
 
@@ -23,9 +26,11 @@ class ParameterOffers:
         self._wanted_for_s = wanted_for_s
         self._offers: dict[Tier, tuple[ParameterOffer, ...]] = {}
         self._asked_at: dict[Tier, float] = {}
+        self._made: deque[BlobHash] = deque(maxlen=_REMEMBERED)
 
     def offer(self, new: ParameterOffer) -> tuple[ParameterOffer, ...]:
         """Offer a blob that is in the store; the offers it replaces, whose blobs may go."""
+        self._made.append(new.blob_hash)
         others = [one for one in self._offers.get(new.tier, ()) if one != new]
         newest_first = sorted([new, *others], key=lambda one: one.param_round, reverse=True)
         self._offers[new.tier] = tuple(newest_first[:KEPT_PER_TIER])
@@ -50,6 +55,10 @@ class ParameterOffers:
     def is_public(self, blob_hash: BlobHash) -> bool:
         """Whether strangers may fetch this blob."""
         return any(one.blob_hash == blob_hash for one in self.current())
+
+    def was_made(self, blob_hash: BlobHash) -> bool:
+        """Whether this blob is or was on offer: who began to fetch it may still be at it."""
+        return blob_hash in self._made
 
     def note_wanted(self, tier: Tier) -> None:
         """Somebody asked for parameters of this tier."""

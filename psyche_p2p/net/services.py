@@ -13,6 +13,7 @@ from psyche_p2p.ids import MAX_TIER, BlobHash, Height, RunId, Tier, short_id
 from psyche_p2p.net.chunk_cache import ChunkCache
 from psyche_p2p.net.errors import NotHeld, UnknownRun
 from psyche_p2p.net.handlers import Call, CallWrapper
+from psyche_p2p.net.limits import Pace
 from psyche_p2p.net.methods import (
     JOINER_SERVICE,
     MAX_BLOCKS_PER_CALL,
@@ -88,11 +89,16 @@ class BlobMethods:
     """Have, Manifest and Fetch, over the blobs that this service may show."""
 
     def __init__(
-        self, shelf: Shelf, is_shown: Callable[[BlobHash], bool], cache: ChunkCache | None = None
+        self,
+        shelf: Shelf,
+        is_shown: Callable[[BlobHash], bool],
+        cache: ChunkCache | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._shelf = shelf
         self._is_shown = is_shown
         self._cache = cache or ChunkCache(CACHED_BYTES)
+        self._pace = pace
 
     async def have(self, _: Call, request: bytes) -> bytes:
         hashes = decode(HaveRequest, request).blob_hashes
@@ -117,7 +123,11 @@ class BlobMethods:
             blob.require(index)
         try:
             for index in indices:
-                await call.send(await self._read(asked.blob_hash, blob, index))
+                chunk = await self._read(asked.blob_hash, blob, index)
+                if self._pace is not None:
+                    now = call.clock.monotonic_s()
+                    await call.pause(self._pace.wait_s(asked.blob_hash, len(chunk), now))
+                await call.send(chunk)
         except StorageError:
             self._shelf.forget(asked.blob_hash)
             raise
@@ -221,9 +231,10 @@ def member_service(
     statements: Statements,
     described: Described | None = None,
     cache: ChunkCache | None = None,
+    pace: Pace | None = None,
 ) -> grpc.GenericRpcHandler:
     """What members serve each other; without `described` the peer is in no run."""
-    blobs, told = BlobMethods(shelf, lambda _: True, cache), StatementMethods(statements)
+    blobs, told = BlobMethods(shelf, lambda _: True, cache, pace), StatementMethods(statements)
     return grpc.method_handlers_generic_handler(
         MEMBER_SERVICE,
         {
@@ -246,9 +257,10 @@ def joiner_service(
     is_public: Callable[[BlobHash], bool],
     described: Described | None = None,
     cache: ChunkCache | None = None,
+    pace: Pace | None = None,
 ) -> grpc.GenericRpcHandler:
     """What anyone may fetch to become a member: the run, its log, and the public blobs."""
-    blobs, run = BlobMethods(shelf, is_public, cache), DescribeMethods(described)
+    blobs, run = BlobMethods(shelf, is_public, cache, pace), DescribeMethods(described)
     return grpc.method_handlers_generic_handler(
         JOINER_SERVICE,
         {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ _log = get_logger(__name__)
 _WRITERS = 2
 _RETRY_S = 0.25
 _LONGEST_RETRY_S = 2.0
+_SILENT_S = 1.0  # for a manifest of a few kilobytes; then the next source is asked as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,17 @@ class Swarm:
         self.book = SourceBook()
 
     async def fetch(
-        self, blob_hash: BlobHash, find_sources: FindSources, on_progress: OnProgress | None = None
+        self,
+        blob_hash: BlobHash,
+        find_sources: FindSources,
+        on_progress: OnProgress | None = None,
+        deadline_s: float | None = None,
     ) -> None:
         """Have the blob in the store.
 
         A StorageError if the disk refuses, a BlobError if no blob of that hash is acceptable;
-        Unavailable, with everyone's reason, at the deadline.
+        Unavailable, with everyone's reason, at the deadline (from now; None: the usual one), or
+        whatever `find_sources` raises when it gives up.
         A caller that is cancelled leaves the download to others that wait for it; without any it
         ends, or whoever announces blobs that cannot be had would keep us asking for all of them.
         """
@@ -77,7 +84,8 @@ class Swarm:
         if task is None:
             if self.store.has(blob_hash):
                 return
-            task = asyncio.create_task(self._fetch(blob_hash, find_sources, on_progress))
+            limit_s = self._limits.deadline_s if deadline_s is None else deadline_s
+            task = asyncio.create_task(self._fetch(blob_hash, find_sources, on_progress, limit_s))
             self._running[blob_hash] = task
             task.add_done_callback(lambda ended: self._forget(blob_hash, ended))
         self._waiting[blob_hash] += 1
@@ -109,12 +117,16 @@ class Swarm:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _fetch(
-        self, blob_hash: BlobHash, find_sources: FindSources, on_progress: OnProgress | None
+        self,
+        blob_hash: BlobHash,
+        find_sources: FindSources,
+        on_progress: OnProgress | None,
+        limit_s: float,
     ) -> None:
         if self._abandoned:  # one of them may still hold the file
             await asyncio.wait(set(self._abandoned))
         begun_at = self._clock.monotonic_s()
-        deadline = begun_at + self._limits.deadline_s
+        deadline = begun_at + limit_s
         manifest, source = await self._find_manifest(blob_hash, find_sources, deadline)
         if len(manifest.chunks) == 1 and await self._take_at_once(manifest, blob_hash, source):
             if on_progress is not None:
@@ -182,12 +194,12 @@ class Swarm:
         asked: dict[str, str] = {}
         pause_s = _RETRY_S
         while True:
-            for contact in await find_sources():
-                now = self._clock.monotonic_s()
-                if self.book.is_usable(contact.peer, now):
-                    manifest = await self._ask_manifest(contact, blob_hash)
-                    if manifest is not None:
-                        return manifest, contact
+            contacts, now = await find_sources(), self._clock.monotonic_s()
+            usable = [one for one in contacts if self.book.is_usable(one.peer, now)]
+            found = await self._ask_in_turn(usable, blob_hash)
+            if found is not None:
+                return found
+            for contact in contacts:
                 asked[short_id(contact.peer)] = self.book.explain(contact.peer)
             if self._clock.monotonic_s() >= deadline:
                 reasons = "; ".join(f"peer {peer}: {why}" for peer, why in asked.items())
@@ -195,6 +207,31 @@ class Swarm:
                 raise Unavailable(cause, "try again")
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_RETRY_S)
+
+    async def _ask_in_turn(
+        self, contacts: Sequence[Contact], blob_hash: BlobHash
+    ) -> tuple[ChunkManifest, Contact] | None:
+        """The manifest from the first that gives it; who is silent holds up nobody for long."""
+        waiting = list(reversed(contacts))
+        asking: dict[asyncio.Task[ChunkManifest | None], Contact] = {}
+        try:
+            while waiting or asking:
+                if waiting:
+                    contact = waiting.pop()
+                    asking[asyncio.create_task(self._ask_manifest(contact, blob_hash))] = contact
+                patience_s = _SILENT_S if waiting else None
+                done, _ = await asyncio.wait(
+                    asking, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    contact, manifest = asking.pop(task), task.result()
+                    if manifest is not None:
+                        return manifest, contact
+            return None
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
 
     async def _ask_manifest(self, contact: Contact, blob_hash: BlobHash) -> ChunkManifest | None:
         try:

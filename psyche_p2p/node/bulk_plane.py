@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -19,7 +20,7 @@ from psyche_p2p.net.callers import AddressGate, MemberGate
 from psyche_p2p.net.chunk_cache import ChunkCache
 from psyche_p2p.net.dial_back import DialBack, JoinedServices, dial_back_service
 from psyche_p2p.net.handlers import CallWrapper
-from psyche_p2p.net.limits import CallLimits, Turnstile
+from psyche_p2p.net.limits import CallLimits, Pace, Turnstile
 from psyche_p2p.net.parameter_offers import ParameterOffers
 from psyche_p2p.net.services import CACHED_BYTES, Log, Statements, joiner_service, member_service
 from psyche_p2p.net.shelf import Shelf
@@ -86,18 +87,20 @@ class BulkPlane:
         max_blob_bytes: int,
         clock: Clock,
         meter: TrafficMeter,
+        parameters_bytes_per_s: float = math.inf,
     ) -> None:
         shelf = Shelf(store)
+        pace = Pace(parameters_bytes_per_s, offers.was_made)
         cache = ChunkCache(CACHED_BYTES)  # one for both: what strangers may fetch, members may, too
         member_calls = CallWrapper(MemberGate(trust), Turnstile(CallLimits()), clock, meter)
         joiner_calls = CallWrapper(AddressGate(), Turnstile(_JOINER_LIMITS), clock, meter)
         self.members = BulkServer(
             (listen.members,),
             partial(member_server_credentials, own, trust),
-            member_service(member_calls, shelf, told, statements, told, cache),
+            member_service(member_calls, shelf, told, statements, told, cache, pace),
             ServerLimits(),
         )
-        joiners = joiner_service(joiner_calls, shelf, told, offers.is_public, told, cache)
+        joiners = joiner_service(joiner_calls, shelf, told, offers.is_public, told, cache, pace)
         self.joiners = BulkServer(
             (listen.joiners,),
             partial(joiner_server_credentials, own),

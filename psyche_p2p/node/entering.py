@@ -21,6 +21,7 @@ from psyche_p2p.node.directory import Directory
 
 PATIENCE_S = 30.0
 _RETRY_S = 0.5
+STRAGGLER_S = 2.0
 FoundT = TypeVar("FoundT")
 _log = get_logger(__name__)
 
@@ -53,7 +54,9 @@ async def fetch_config(client: BulkClient, directory: Directory, run_id: RunId) 
 
     async def look() -> RunConfig | None:
         await directory.look()
-        for description in await describe(client, _doors(directory), run_id, refused=refused):
+        doors = _doors(directory)
+        told = await describe(client, doors, run_id, refused=refused, straggler_s=STRAGGLER_S)
+        for description in told:
             return description.config
         return None
 
@@ -92,19 +95,28 @@ async def describe(
     run_id: RunId,
     wanted: Tier | None = None,
     refused: dict[PeerId, str] | None = None,
+    straggler_s: float | None = None,
 ) -> list[Description]:
     """What those who answer say of the run; who does not answer, or lies, is left out.
+
+    So is, with `straggler_s`, who is silent for so long after as many have answered: one peer that
+    hangs need not hold up who asks. Whoever counts answers (`most_described`) waits for all.
 
     `refused` is given everyone's reason, and keeps it from being logged again and again.
     """
     known = {} if refused is None else refused
-    answers = await asyncio.gather(
-        *(fetch_description(client, contact, run_id, wanted) for contact in contacts),
-        return_exceptions=True,
+    answers = await _answers(
+        [
+            asyncio.create_task(fetch_description(client, contact, run_id, wanted))
+            for contact in contacts
+        ],
+        straggler_s,
     )
     descriptions = []
     for contact, answer in zip(contacts, answers, strict=True):
-        if isinstance(answer, RemoteError | ConfigError):
+        if isinstance(answer, asyncio.CancelledError):
+            _log.debug("no description in time", peer=short_id(contact.peer))
+        elif isinstance(answer, RemoteError | ConfigError):
             if known.get(contact.peer) != answer.cause:
                 known[contact.peer] = answer.cause
                 _log.warning("a peer's description", peer=short_id(contact.peer), cause=str(answer))
@@ -115,6 +127,31 @@ async def describe(
         else:
             descriptions.append(answer)
     return descriptions
+
+
+async def _answers(
+    asked: Sequence[asyncio.Task[FoundT]], straggler_s: float | None
+) -> list[FoundT | BaseException]:
+    """What each came to; a CancelledError for the stragglers."""
+    silent = set(asked)
+    try:
+        while silent:
+            answered = sum(_has_succeeded(one) for one in asked)
+            patience_s = straggler_s if answered >= len(silent) else None
+            done, silent = await asyncio.wait(
+                silent, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                break
+    finally:
+        for one in silent:
+            one.cancel()
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    return answers
+
+
+def _has_succeeded(one: asyncio.Task[FoundT]) -> bool:
+    return one.done() and not one.cancelled() and one.exception() is None
 
 
 async def _patiently(

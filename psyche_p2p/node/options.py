@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,8 @@ class PeerOptions:
     micro_batch: int = 0
     compile: bool = False
     store_bytes: int = 16 << 30
+    parameters_bytes_per_s: float = math.inf
+    """How fast newcomers, all together, may take the parameters from this peer."""
     upload: str | None = None
     """The repository on a hub that gets this peer's checkpoints."""
     relay: bool = False

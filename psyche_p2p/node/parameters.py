@@ -45,7 +45,8 @@ from psyche_p2p.wire.records import ClosedRound
 
 SNAPSHOT_ROUNDS = 16
 DEMAND_ROUNDS = 4
-_SNAPSHOT_SHARE = 50  # at most one part in so many of the time goes into snapshots
+_SNAPSHOT_SHARE = 50  # at most one part in so many of the time goes into our own snapshots
+_DEMAND_SHARE = 20  # and into those that others asked for, however many ask
 _KEPT_HISTORY = 64
 _RETRY_S = 1.0
 _EVALUATED_SAMPLES = 64
@@ -92,7 +93,7 @@ class Parameters:
         self._emit = emit
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._history: dict[RoundIndex, Roots] = {}
-        self._next_snapshot_at = 0.0
+        self._next_snapshot_at = self._next_demand_at = 0.0
         self._is_fresh = True  # the trainer has the run's initial parameters
         self._is_misled = False  # our own copies are in doubt
         self.wanted_tiers: Callable[[], frozenset[Tier]] = frozenset
@@ -309,10 +310,12 @@ class Parameters:
 
     async def _snapshot_if_due(self) -> None:
         now = asyncio.get_running_loop().time()
-        if self.applied % DEMAND_ROUNDS == 0:
+        if self.applied % DEMAND_ROUNDS == 0 and now >= self._next_demand_at:
+            seconds = 0.0
             for tier in self.wanted_tiers():
                 if tier >= self._tier:
-                    await self._take_snapshot(tier)
+                    seconds += await self._take_snapshot(tier)
+            self._next_demand_at = now + _DEMAND_SHARE * seconds
         if self.applied % SNAPSHOT_ROUNDS == 0 and now >= self._next_snapshot_at:
             await self._take_snapshot(self._tier)
 
@@ -336,9 +339,10 @@ class Parameters:
             if folder is not None:
                 self._checkpoints.on_published(folder, decision.param_round)
 
-    async def _take_snapshot(self, tier: Tier) -> None:
+    async def _take_snapshot(self, tier: Tier) -> float:
+        """How many seconds of the trainer's it took."""
         if self._snapshots.has(self.applied, tier):
-            return
+            return 0.0
         made = await self._ask(Snapshot(self.applied, tier), Snapshotted)
         self._snapshots.add(made)
         now = asyncio.get_running_loop().time()
@@ -347,6 +351,7 @@ class Parameters:
         if oldest is not None:
             self._settled.forget_before(oldest)
             self._blobs.forget_before(oldest)
+        return made.seconds
 
     async def _ask(self, command: Command, expected: type[EventT]) -> EventT:
         answer = await self._desk.ask(command)

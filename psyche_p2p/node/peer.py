@@ -152,6 +152,7 @@ class Peer:
                 config.network.max_blob_bytes,
                 self._clock,
                 self._meter,
+                options.parameters_bytes_per_s,
             )
         )
         self._bulk.swarm.book.on_lie = lambda peer, what: self._emit(events.Accused(peer, what))
@@ -300,6 +301,7 @@ class Peer:
             self._directory,
             self._settled,
             self._emit,
+            self._clock,
         )
         snapshots = Snapshots(self._folder.snapshots, self._store, tier, self._offers)
         data_manifest = log.head.genesis.data_manifest

@@ -170,6 +170,22 @@ class Resynced(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ParametersArriving(Event):
+    """So many chunks (of a MiB) of the parameters are here, and who gave how many of them.
+
+    Those that were here before the download began, or went on, nobody is said to have given.
+    """
+
+    NAME: ClassVar[str] = "parameters_arriving"
+    param_round: int
+    chunks_here: int
+    chunks_total: int
+    sources: tuple[PeerId, ...]
+    chunks_given: tuple[int, ...]
+    """By each of `sources`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Diverged(Event):
     """This peer's parameters are not those the quorum has."""
 

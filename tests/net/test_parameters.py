@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,17 +148,24 @@ class Judge:
 class Newcomer:
     """Someone without a certificate, who knows the run's id and some contacts."""
 
-    def __init__(self, folder: Path, client: BulkClient, stall_s: float = 0.5) -> None:
+    def __init__(
+        self, folder: Path, client: BulkClient, stall_s: float = 0.5, deadline_s: float = 600.0
+    ) -> None:
         self.client = client
         self.store = open_store(folder / "newcomer")
-        limits = SwarmLimits(max_blob_bytes=1 << 30)
+        limits = SwarmLimits(1 << 30, deadline_s)
         self.swarm = Swarm(self.store, Shelf(self.store), client, SystemClock(), limits, HASTY)
         self.judge = Judge(self.store)
         self.fetcher = ParameterFetcher(self.swarm, self.judge.find_fault, stall_s)
         self.progress: list[FetchProgress] = []
+        self.on_progress: Callable[[FetchProgress], None] = lambda _: None
 
     async def fetch(self, given: Sequence[Donor], wanted: Wanted = ROUNDS) -> FetchedParameters:
-        return await self.fetcher.fetch(await self.ask(given), wanted, self.progress.append)
+        return await self.fetcher.fetch(await self.ask(given), wanted, self.note)
+
+    def note(self, progress: FetchProgress) -> None:
+        self.progress.append(progress)
+        self.on_progress(progress)
 
     async def ask(self, given: Sequence[Donor]) -> list[Description]:
         return [await fetch_description(self.client, donor.contact, RUN, TIER) for donor in given]
@@ -325,5 +332,61 @@ def test_a_joiner_sees_no_blob_that_is_not_offered(tmp_path: Path) -> None:
             with pytest.raises(Unavailable, match="it has nothing we need"):
                 await newcomer.fetcher.fetch([claimed], ROUNDS)
             assert not newcomer.store.has(BlobHash(hidden))
+
+    asyncio.run(play())
+
+
+def test_a_slow_line_is_no_reason_to_give_up(tmp_path: Path) -> None:
+    """What other blobs have for their deadline is over long before the last chunk comes."""
+
+    async def play() -> None:
+        async with donors(tmp_path, 1, SLOW) as given, joiner_client() as client:
+            newcomer = Newcomer(tmp_path, client, stall_s=30.0, deadline_s=0.2)
+            given[0].give(make_parameters(7), 7)
+            fetched = await newcomer.fetch(given)
+            assert fetched.seconds > 0.2
+
+    asyncio.run(play())
+
+
+async def interrupted(newcomer: Newcomer, given: Sequence[Donor]) -> int:
+    """Begin to fetch, and stop half way; how many chunks are here."""
+    half_way = asyncio.Event()
+    newcomer.on_progress = lambda progress: (
+        half_way.set() if progress.chunks_here >= CHUNKS // 2 else None
+    )
+    fetching = asyncio.create_task(newcomer.fetch(given))
+    await half_way.wait()
+    fetching.cancel()
+    await asyncio.gather(fetching, return_exceptions=True)
+    await newcomer.swarm.close()
+    return newcomer.progress[-1].chunks_here
+
+
+def test_what_was_begun_is_completed_though_there_is_something_newer(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with meeting(tmp_path, 2, SLOW) as (given, newcomer):
+            for donor in given:
+                donor.give(make_parameters(7), 7)
+            here = await interrupted(newcomer, given)
+            for donor in given:
+                donor.give(make_parameters(9), 9)
+            newcomer.progress.clear()
+            assert (await newcomer.fetch(given)).offer.param_round == 7
+            assert newcomer.progress[0].chunks_here > here
+
+    asyncio.run(play())
+
+
+def test_what_was_begun_is_left_when_nobody_offers_it_any_more(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with meeting(tmp_path, 2, SLOW) as (given, newcomer):
+            for donor in given:
+                donor.give(make_parameters(7), 7)
+            await interrupted(newcomer, given)
+            for donor in given:
+                donor.offers.withdraw(make_parameters(7).blob_hash)
+                donor.give(make_parameters(9), 9)
+            assert (await newcomer.fetch(given)).offer.param_round == 9
 
     asyncio.run(play())

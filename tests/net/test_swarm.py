@@ -9,12 +9,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 
 from psyche_p2p.blobs import BlobError, BlobStore, SealedBlob, partial
 from psyche_p2p.errors import StorageError, Unavailable
 from psyche_p2p.ids import PeerId
 from psyche_p2p.net.bulk_client import Contact, Patience
+from psyche_p2p.net.handlers import Call, CallWrapper
+from psyche_p2p.net.limits import CallLimits
+from psyche_p2p.net.methods import MEMBER_SERVICE
+from psyche_p2p.net.shelf import Shelf
 from psyche_p2p.net.sources import SourceBook
 from tests.net import tricks
 from tests.net.builders import (
@@ -315,6 +320,45 @@ def test_a_liar_is_told_of_once() -> None:
     for problem in ("one", "two"):
         book.note_lie(ALICE.peer, problem)
     assert told == [(ALICE.peer, "one")]
+
+
+@pytest.mark.parametrize("chunks", [1, CHUNKS])
+def test_who_is_silent_when_asked_for_the_manifest_holds_up_nobody(
+    chunks: int, tmp_path: Path
+) -> None:
+    patience = Patience(answer_s=60.0, stall_s=60.0)
+    blob = make_blob(chunks)
+
+    async def play() -> float:
+        async with (
+            serve_members(
+                HOLDERS[2],
+                tmp_path / "silent",
+                [ALICE],
+                limits=CallLimits(stall_s=60.0),
+                make_service=silent,
+            ) as hanging,
+            holders(tmp_path, None, blob=blob) as hosts,
+            member_client(ALICE, patience) as client,
+        ):
+            fetcher = Fetcher(tmp_path, client)
+            began = asyncio.get_running_loop().time()
+            await fetcher.fetch(contacts_of([hanging, *hosts]), blob.blob_hash)
+            fetcher.require_whole(blob)
+            return asyncio.get_running_loop().time() - began
+
+    assert asyncio.run(play()) < patience.answer_s / 2
+
+
+def silent(wrapper: CallWrapper, _: Shelf) -> grpc.GenericRpcHandler:
+    """The service of a process that was frozen: it takes every call and answers none."""
+
+    async def hang(_: Call, __: bytes) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    methods = {name: wrapper.unary(hang) for name in ("Have", "Manifest")}
+    return grpc.method_handlers_generic_handler(MEMBER_SERVICE, methods)
 
 
 def test_two_fetches_of_one_blob_are_one_download(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from itertools import count
 
 import grpc
 
 from psyche_p2p.net.handlers import Call, CallWrapper
 from psyche_p2p.net.methods import MEMBER_SERVICE
-from psyche_p2p.net.services import BlobMethods, expand_ranges
+from psyche_p2p.net.services import BlobMethods, Described, DescribeMethods, expand_ranges
 from psyche_p2p.net.shelf import Shelf
 from psyche_p2p.wire import decode
 from psyche_p2p.wire.bulk import ChunkRequest
@@ -33,14 +34,15 @@ class TrickyBlobs(BlobMethods):
                 await call.send(data)
 
 
-def serving(trick: Trick) -> MakeService:
+def serving(trick: Trick, described: Described | None = None) -> MakeService:
     """A member's service with this Fetch."""
 
     def make_service(wrapper: CallWrapper, shelf: Shelf) -> grpc.GenericRpcHandler:
-        blobs = TrickyBlobs(shelf, trick)
+        blobs, run = TrickyBlobs(shelf, trick), DescribeMethods(described)
         return grpc.method_handlers_generic_handler(
             MEMBER_SERVICE,
             {
+                "Describe": wrapper.stream(run.describe),
                 "Have": wrapper.unary(blobs.have),
                 "Manifest": wrapper.unary(blobs.manifest),
                 "Fetch": wrapper.stream(blobs.fetch),
@@ -64,6 +66,29 @@ def sends_too_much_in(chunk: int, excess: int) -> Trick:
 
     async def trick(index: int, data: bytes) -> AsyncIterator[bytes]:
         yield data + b"x" * excess if index == chunk else data
+
+    return trick
+
+
+def lies_after(honest: int) -> Trick:
+    """Changes one bit of every chunk after so many, whichever they are."""
+    sent = count()
+
+    async def trick(_: int, data: bytes) -> AsyncIterator[bytes]:
+        yield data if next(sent) < honest else bytes([data[0] ^ 1]) + data[1:]
+
+    return trick
+
+
+def hangs_after(honest: int, act: Callable[[], None] = lambda: None) -> Trick:
+    """Does something after so many chunks, and sends nothing more."""
+    sent = count()
+
+    async def trick(_: int, data: bytes) -> AsyncIterator[bytes]:
+        if next(sent) >= honest:
+            act()
+            await asyncio.Event().wait()
+        yield data
 
     return trick
 

@@ -14,7 +14,15 @@ from psyche_p2p.node.parameters import Donors, Parameters
 from psyche_p2p.node.settled import Settled
 from psyche_p2p.node.snapshots import Snapshots
 from psyche_p2p.node.trainer_desk import TrainerDesk
-from psyche_p2p.train.messages import Command, Evaluate, Evaluated, Save, Saved
+from psyche_p2p.train.messages import (
+    Command,
+    Evaluate,
+    Evaluated,
+    Save,
+    Saved,
+    Snapshot,
+    Snapshotted,
+)
 
 CONFIG = load_run_config(Path(__file__).parents[2] / "configs" / "nano.toml")
 CLOSED = 40
@@ -69,3 +77,48 @@ def test_whoever_catches_up_leaves_it_to_the_others(tmp_path: Path) -> None:
 
 def test_the_last_parameters_are_evaluated_in_any_case(tmp_path: Path) -> None:
     assert asked_at_the_end_of_an_epoch(tmp_path, CLOSED - 3, is_last=True) == [Evaluate, Save]
+
+
+class SlowSnapshots:
+    """A trainer whose snapshots take an hour, and the parts of a peer that ask it for them."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+        self.oldest_round = None
+
+    async def ask(self, command: Command) -> object:
+        assert isinstance(command, Snapshot)
+        self.asked.append((command.param_round, command.tier))
+        return Snapshotted(command.param_round, command.tier, "00", 1, seconds=3600.0)
+
+    def has(self, *_: object) -> bool:
+        return False
+
+    def add(self, _: Snapshotted) -> None:
+        """Nobody asks for it."""
+
+
+def test_however_many_ask_snapshots_take_no_more_than_their_share_of_the_time(
+    tmp_path: Path,
+) -> None:
+    trainer, settled = SlowSnapshots(), Settled()
+    checkpoints = Checkpoints(tmp_path, CONFIG, Tier(0), settled, BlobHash(bytes(32)))
+    parameters = Parameters(
+        cast("TrainerDesk", trainer),
+        Tier(0),
+        settled,
+        cast("BlobDesk", None),
+        cast("Snapshots", trainer),
+        cast("Donors", None),
+        checkpoints,
+        lambda _event: None,
+    )
+    parameters.wanted_tiers = lambda: frozenset({Tier(0), Tier(1)})
+
+    async def apply_many_rounds() -> None:
+        for applied in range(1, 12):
+            parameters.applied = RoundIndex(applied)
+            await parameters._snapshot_if_due()
+
+    asyncio.run(apply_many_rounds())
+    assert sorted(trainer.asked) == [(4, 0), (4, 1)], "of both tiers, and then no more"

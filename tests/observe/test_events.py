@@ -68,7 +68,8 @@ def test_every_event_survives_its_line(event: Event, time_ms: int) -> None:
 def test_the_names_are_those_that_readers_know() -> None:
     assert sorted(EVENTS) == [
         "accused", "applied", "attested", "checkpoint_uploaded", "checkpoint_written",
-        "diverged", "evaluated", "finished", "member", "phase", "restarted", "resynced",
+        "diverged", "evaluated", "finished", "member", "parameters_arriving", "phase", "restarted",
+        "resynced",
         "root_agreed", "round_closed", "run_found", "started", "stopped", "traffic", "trained",
     ]  # fmt: skip
 

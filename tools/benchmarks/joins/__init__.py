@@ -1,0 +1,1 @@
+"""A newcomer and its donors as processes, with the parts of a peer that serve and fetch."""
