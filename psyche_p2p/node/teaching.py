@@ -26,7 +26,7 @@ from psyche_p2p.wire import Commitment
 from psyche_p2p.wire.records import OpenRound, Slot
 
 GoOn = Callable[[str], None]
-_Lesson = tuple[RoundIndex, BatchInterval]
+Lesson = tuple[RoundIndex, BatchInterval]
 _log = get_logger(__name__)
 
 
@@ -64,8 +64,8 @@ class Teaching:
         self._teacher = teacher
         self._examiner = examiner
         self._is_open = is_open
-        self._taught: set[_Lesson] = set()
-        self._awaited: dict[_Lesson, asyncio.Future[Signed]] = {}
+        self._taught: set[Lesson] = set()
+        self._awaited: dict[Lesson, asyncio.Future[Signed]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def is_student(self, opened: OpenRound, slot: Slot) -> bool:
@@ -104,7 +104,7 @@ class Teaching:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _make(self, epoch: EpochIndex, lesson: _Lesson) -> None:
+    def _make(self, epoch: EpochIndex, lesson: Lesson) -> None:
         round_index, batch = lesson
         command = MakeTargets(epoch, round_index, batch.start, batch.end)
         self._teacher.make_targets(
@@ -113,7 +113,7 @@ class Teaching:
             lambda made: self._commit(epoch, lesson, made),
         )
 
-    def _commit(self, epoch: EpochIndex, lesson: _Lesson, made: TargetsMade) -> None:
+    def _commit(self, epoch: EpochIndex, lesson: Lesson, made: TargetsMade) -> None:
         round_index, batch = lesson
         commitment = Commitment(
             epoch=epoch,
