@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from psyche_p2p.wire.records import OpenRound, Slot
 from tests.coordinator.world import SCHEMA, World, make_config, make_join
 
 TOP_K = 5
+TIERS = {1: 0, 2: 0, 3: 1}
 FORMS = ("plain", "compact")
 
 
@@ -59,9 +60,12 @@ class Shelf:
 class Bench:
     """A witness of a round with a student, and what it says."""
 
-    def __init__(self, folder: Path, config: RunConfig) -> None:
+    def __init__(
+        self, folder: Path, config: RunConfig, tiers: Mapping[int, int] | None = None
+    ) -> None:
         self.config = config
-        self.world = World.start(config, {1: make_join(), 2: make_join(), 3: make_join(tier=1)})
+        joins = {who: make_join(tier=tier) for who, tier in (tiers or TIERS).items()}
+        self.world = World.start(config, joins)
         self.world.run_until(Phase.TRAIN)
         opened = self.world.state.head_round
         assert opened is not None
@@ -129,6 +133,10 @@ class Bench:
             loss=0.0,
         )
 
+    def bad(self) -> SealedBlob:
+        """Targets that claim more than all of the probability."""
+        return self.plain(replace(self.top(), logsumexp=self.top().logsumexp - 4))
+
     def sealed(self, top: TopLogits | None = None, **origin: Any) -> SealedBlob:
         return seal_run_targets(self.config, self.origin(**origin), top or self.top())
 
@@ -172,7 +180,7 @@ INVALID: dict[str, tuple[Callable[[Bench], SealedBlob], str]] = {
     "mass above 1": (changed(logsumexp=lambda t: t.logsumexp - 4), "of the probability"),
     "another form": (
         lambda at: seal_run_targets(config_of("compact"), at.origin(), at.top()),
-        "unexpected: codec",
+        "unexpected: tensors",
     ),
 }
 
@@ -232,7 +240,7 @@ def test_good_targets_are_looked_at_once_and_nothing_is_said(tmp_path: Path, for
 def test_what_cannot_be_had_names_nobody_and_is_asked_for_again(tmp_path: Path) -> None:
     async def scenario(at: Bench) -> None:
         examiner = at.examiner()
-        sealed = at.plain(replace(at.top(), logsumexp=at.top().logsumexp - 4))
+        sealed = at.bad()
         signed = at.committed(sealed)
         at.store.remove(signed.message.blob_hash)
         await look(examiner, signed)
@@ -248,7 +256,7 @@ def test_what_cannot_be_had_names_nobody_and_is_asked_for_again(tmp_path: Path) 
 
 def test_only_the_committee_looks_and_only_at_what_a_teacher_owes(tmp_path: Path) -> None:
     at = bench(tmp_path)
-    sealed = at.plain(replace(at.top(), logsumexp=at.top().logsumexp - 4))
+    sealed = at.bad()
     signed = at.committed(sealed)
     stranger = next(p for p in at.world.people if p not in at.opened.committee)
     asyncio.run(look(at.examiner(stranger), signed))
@@ -264,7 +272,7 @@ def test_only_the_committee_looks_and_only_at_what_a_teacher_owes(tmp_path: Path
 
 def test_before_distillation_begins_nobody_looks(tmp_path: Path) -> None:
     at = bench(tmp_path, start_round=5)
-    signed = at.committed(at.plain(replace(at.top(), logsumexp=at.top().logsumexp - 4)))
+    signed = at.committed(at.bad())
     asyncio.run(look(at.examiner(), signed))
     assert at.shelf.asked == []
 
@@ -272,7 +280,7 @@ def test_before_distillation_begins_nobody_looks(tmp_path: Path) -> None:
 def test_a_student_off_the_committee_names_but_has_no_say(tmp_path: Path) -> None:
     async def scenario(at: Bench) -> None:
         examiner = at.examiner(next(p for p in at.world.people if p not in at.opened.committee))
-        signed = at.committed(at.plain(replace(at.top(), logsumexp=at.top().logsumexp - 4)))
+        signed = at.committed(at.bad())
         assert "of the probability" in str(await examiner.examine(signed, at.opened))
 
     at = bench(tmp_path)
@@ -284,7 +292,7 @@ def test_a_student_off_the_committee_names_but_has_no_say(tmp_path: Path) -> Non
 def test_a_closed_round_is_forgotten(tmp_path: Path) -> None:
     async def scenario(at: Bench) -> None:
         examiner = at.examiner()
-        signed = at.committed(at.plain(replace(at.top(), logsumexp=at.top().logsumexp - 4)))
+        signed = at.committed(at.bad())
         examiner.take(signed)
         (task,) = examiner._looks.values()
         examiner.forget_before(RoundIndex(at.opened.round + 1))
