@@ -106,6 +106,9 @@ ENVELOPED: dict[type[Any], st.SearchStrategy[Any]] = {
         agreement_ppm=small,
         accepted=st.booleans(),
     ),
+    wire.Refusal: st.builds(
+        wire.Refusal, epoch=large, round=large, batch=batches, teacher=peers, blob_hash=hashes
+    ),
     wire.Status: st.builds(
         wire.Status,
         height=large,

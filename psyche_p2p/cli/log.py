@@ -144,7 +144,10 @@ def _name_command(data: bytes) -> str:
     except Rejected:
         return "(not a command)"
     name = type(command).__name__
-    return f"{name} {command.round}" if isinstance(command, CloseRound) else name
+    if not isinstance(command, CloseRound):
+        return name
+    refused = "".join(f", targets of slot {one.targets.slot} refused" for one in command.refused)
+    return f"{name} {command.round}{refused}"
 
 
 def _line(values: dict[str, Any]) -> str:

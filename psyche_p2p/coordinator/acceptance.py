@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psyche_p2p.coordinator.committee import get_present
+from psyche_p2p.coordinator.promised import commitment_of
 from psyche_p2p.coordinator.quorum import compute_quorum
+from psyche_p2p.coordinator.refusals import excused_slots, require_refused
 from psyche_p2p.coordinator.require import require_rising
 from psyche_p2p.coordinator.roots import count_known, find_agreed
 from psyche_p2p.coordinator.signed import Verify, require_signed
@@ -19,7 +21,7 @@ from psyche_p2p.coordinator.state import State
 from psyche_p2p.errors import Rejected
 from psyche_p2p.ids import EpochIndex, ParamRoot, PeerId, RoundIndex, short_id
 from psyche_p2p.wire.commands import CloseRound, Contribution, Witnessing
-from psyche_p2p.wire.messages import Attestation, AttestedBlob, Commitment
+from psyche_p2p.wire.messages import Attestation, AttestedBlob
 from psyche_p2p.wire.records import MemberStatus, OpenRound
 
 
@@ -35,11 +37,16 @@ class Judgement:
     """Trainers with two commitments to one batch."""
     param_roots: tuple[RoundIndex, tuple[ParamRoot, ...]] | None
     """The newest parameters that at each tier a quorum of those who hold it reached."""
+    refused: frozenset[PeerId]
+    """Teachers whose targets a quorum refuses."""
+    excused: frozenset[int]
+    """The slots of their students."""
 
 
 def judge(state: State, opened: OpenRound, command: CloseRound, verify: Verify) -> Judgement:
     """Check every statement in the command, then count them."""
     _check_contributions(state, opened, command, verify)
+    refused = require_refused(state, opened, command, verify)
     present = get_present(state, opened.committee)
     _check_witnessings(state, opened, command, present, verify)
     quorum = compute_quorum(len(present))
@@ -57,19 +64,8 @@ def judge(state: State, opened: OpenRound, command: CloseRound, verify: Verify) 
         attested=_attested(opened, command, accepted),
         equivocators=equivocators,
         param_roots=_agreed_roots(state, opened, command.witnessings, present),
-    )
-
-
-def commitment_of(epoch: EpochIndex, opened: OpenRound, contribution: Contribution) -> Commitment:
-    """The commitment that a contribution stands for."""
-    return Commitment(
-        epoch=epoch,
-        round=opened.round,
-        batch=opened.slots[contribution.slot].batch,
-        blob_hash=contribution.blob_hash,
-        size_bytes=contribution.size_bytes,
-        payload_hash=contribution.payload_hash,
-        tokens_per_s=contribution.tokens_per_s,
+        refused=refused,
+        excused=excused_slots(opened, refused),
     )
 
 

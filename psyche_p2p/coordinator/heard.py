@@ -12,11 +12,12 @@ from psyche_p2p.coordinator.state import State
 from psyche_p2p.ids import BatchInterval, PeerId, RoundIndex
 from psyche_p2p.wire import Attestation, Commitment, Envelope, Join
 from psyche_p2p.wire.commands import EjectForCommitments
-from psyche_p2p.wire.messages import OwnerOrder, Verdict, Warm, Withdraw
+from psyche_p2p.wire.messages import OwnerOrder, Refusal, Verdict, Warm, Withdraw
 
 _ROUNDS_AHEAD = 4  # of what this peer knows to be open: others may be a few blocks further
 _MAX_STRANGERS = 512
 _MAX_VERDICTS = 1024
+_MAX_REFUSALS = 256  # of one witness, in all open rounds
 
 
 def as_signed(envelope: Envelope) -> Signed:
@@ -35,6 +36,7 @@ class Heard:
         self._commitments: dict[tuple[PeerId, RoundIndex, BatchInterval], list[Signed]] = {}
         self._attestations: dict[tuple[PeerId, RoundIndex], Signed] = {}
         self._verdicts: dict[tuple[PeerId, RoundIndex, BatchInterval, PeerId], Signed] = {}
+        self._refusals: dict[PeerId, dict[Refusal, Signed]] = {}
         self._evidence: dict[PeerId, AnyCommand] = {}
         self._next_round = RoundIndex(0)
         self.witness_counts: dict[RoundIndex, int] = {}
@@ -58,6 +60,7 @@ class Heard:
             commitments=tuple(one for several in self._commitments.values() for one in several),
             attestations=tuple(self._attestations.values()),
             verdicts=tuple(self._verdicts.values()),
+            refusals=tuple(one for several in self._refusals.values() for one in several.values()),
             evidence=tuple(self._evidence.values()),
         )
 
@@ -72,6 +75,8 @@ class Heard:
             case Verdict():
                 key = (envelope.sender, message.round, message.batch, message.trainer)
                 return self._take_latest(self._verdicts, key, envelope, _MAX_VERDICTS)
+            case Refusal():
+                return self._take_refusal(envelope, message)
             case Join():
                 return self._take_latest(self._joins, envelope.sender, envelope)
             case Warm():
@@ -112,6 +117,11 @@ class Heard:
         self._commitments = {k: v for k, v in self._commitments.items() if k[1] >= first}
         self._attestations = {k: v for k, v in self._attestations.items() if k[1] >= first}
         self._verdicts = {k: v for k, v in self._verdicts.items() if k[1] + _ROUNDS_AHEAD >= first}
+        self._refusals = {
+            sender: kept
+            for sender, several in self._refusals.items()
+            if (kept := {k: v for k, v in several.items() if k.round >= first})
+        }
         self.witness_counts = {k: v for k, v in self.witness_counts.items() if k >= first}
         banned = {account.peer for account in state.accounts if account.is_banned}
         self._evidence = {k: v for k, v in self._evidence.items() if k not in banned}
@@ -148,6 +158,15 @@ class Heard:
             counts = self.witness_counts
             counts[attestation.round] = counts.get(attestation.round, 0) + 1
         self._attestations[key] = as_signed(envelope)
+        return True
+
+    def _take_refusal(self, envelope: Envelope, refusal: Refusal) -> bool:
+        if refusal.round >= self._next_round + _ROUNDS_AHEAD:
+            return False
+        several = self._refusals.setdefault(envelope.sender, {})
+        if refusal in several or len(several) >= _MAX_REFUSALS:
+            return False
+        several[refusal] = as_signed(envelope)
         return True
 
 

@@ -12,6 +12,8 @@ from psyche_p2p.coordinator.acceptance import encode_held
 from psyche_p2p.coordinator.commands import AnyCommand
 from psyche_p2p.coordinator.committee import get_present
 from psyche_p2p.coordinator.opening import learning_rates, rounds_left
+from psyche_p2p.coordinator.promised import contribution_of
+from psyche_p2p.coordinator.refusals import MAX_REFUSED, find_refused
 from psyche_p2p.coordinator.signed import Signed
 from psyche_p2p.coordinator.state import State
 from psyche_p2p.ids import BatchInterval, PeerId
@@ -20,6 +22,7 @@ from psyche_p2p.wire.messages import Attestation, AttestedBlob, Commitment
 from psyche_p2p.wire.records import OpenRound
 
 MAX_CONTRIBUTIONS = 264  # what fits a block, with the largest committee's attestations
+REFUSED_AS_CONTRIBUTIONS = 11  # room that a refusal takes with the largest committee's signatures
 
 _Key: TypeAlias = tuple[int, bytes]  # slot, blob hash
 _Slots: TypeAlias = dict[tuple[BatchInterval, PeerId], int]
@@ -36,6 +39,7 @@ class Pool:
     commitments: tuple[Signed, ...] = ()
     attestations: tuple[Signed, ...] = ()
     verdicts: tuple[Signed, ...] = ()
+    refusals: tuple[Signed, ...] = ()
     evidence: tuple[AnyCommand, ...] = ()
 
 
@@ -62,6 +66,9 @@ def make_close_round(state: State, opened: OpenRound, pool: Pool) -> CloseRound:
             if all(key in index_of for key in keys)
         ),
         learning_rate_bits=next(iter(learning_rates(state, min(1, rounds_left(state)))), None),
+        refused=find_refused(
+            state, opened, pool.commitments, pool.refusals, _room_for_refused(len(order))
+        ),
     )
 
 
@@ -76,14 +83,7 @@ def _contributions(
         is_ours = (one.epoch, one.round) == (state.epoch, opened.round)
         if slot is None or not is_ours or not 0 < one.size_bytes <= state.rules.max_blob_bytes:
             continue
-        contribution = Contribution(
-            slot,
-            one.blob_hash,
-            one.size_bytes,
-            one.payload_hash,
-            one.tokens_per_s,
-            signed.signature,
-        )
+        contribution = contribution_of(slot, one, signed.signature)
         known.setdefault((slot, one.blob_hash), contribution)
     return known
 
@@ -131,6 +131,10 @@ def _select(
     support = Counter(key for keys in attested for key in keys)
     ranked = sorted(known, key=lambda key: (-support[key], key))
     return {key: known[key] for key in ranked[:MAX_CONTRIBUTIONS]}
+
+
+def _room_for_refused(contributions: int) -> int:
+    return min(MAX_REFUSED, (MAX_CONTRIBUTIONS - contributions) // REFUSED_AS_CONTRIBUTIONS)
 
 
 def _witnessing(witness: int, signed: Signed, held: Sequence[int], count: int) -> Witnessing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container
 from dataclasses import replace
 
 from psyche_p2p.coordinator.acceptance import Judgement, judge
@@ -36,7 +35,7 @@ def apply_close_round(state: State, command: CloseRound, verify: Verify) -> Stat
     opened = require_head(state, command)
     require_next_learning_rate(state, command.learning_rate_bits)
     judgement = judge(state, opened, command, verify)
-    reason = why_not_yet(state, opened, judgement.accepted, state.time_ms)
+    reason = why_not_yet(state, opened, judgement, state.time_ms)
     if reason:
         raise Rejected(reason)
     credited = _credit(state, opened, judgement)
@@ -53,20 +52,24 @@ def require_head(state: State, command: CloseRound) -> OpenRound:
     return head
 
 
-def why_not_yet(
-    state: State, opened: OpenRound, accepted: Container[int], now_ms: int
-) -> str | None:
-    """Why a round may not be closed with these slots at this time; None if it may.
+def why_not_yet(state: State, opened: OpenRound, judgement: Judgement, now_ms: int) -> str | None:
+    """Why a round may not be closed with this judgement at this time; None if it may.
 
     It may at once when everything that can be expected has come: every batch of the trainers that
     were heard of in the last round, or of all if most were not. With half of all it may when the
-    rest has had its time; at its deadline it may in any case.
+    rest has had its time; at its deadline it may in any case. Students of a teacher whose targets
+    are refused cannot train, and are not expected.
     """
+    accepted = judgement.accepted
     elapsed_ms = now_ms - state.head_since_ms
     if elapsed_ms >= state.rules.max_round_ms:
         return None
     members = {member.peer: member for member in state.active_members}
-    possible = [index for index, slot in enumerate(opened.slots) if slot.trainer in members]
+    possible = [
+        index
+        for index, slot in enumerate(opened.slots)
+        if slot.trainer in members and index not in judgement.excused
+    ]
     heard = [index for index in possible if members[opened.slots[index].trainer].silent_rounds == 0]
     expected = heard if 2 * len(heard) >= len(possible) else possible
     arrived = sum(index in accepted for index in possible)
@@ -121,15 +124,22 @@ def _note_presence(state: State, opened: OpenRound, judgement: Judgement) -> Sta
 def _after_round(
     member: Member, opened: OpenRound, judgement: Judgement, *, had_time: bool
 ) -> Member:
-    """A member after a round. Who was heard of misses it only if it had its time."""
-    slots = [i for i, slot in enumerate(opened.slots) if slot.trainer == member.peer]
-    delivered = [judgement.accepted[i] for i in slots if i in judgement.accepted]
+    """A member after a round. Who was heard of misses it only if it had its time.
+
+    A teacher whose targets were refused has missed it, whatever else it did.
+    """
+    mine = [i for i, slot in enumerate(opened.slots) if slot.trainer == member.peer]
+    delivered = [judgement.accepted[i] for i in mine if i in judgement.accepted]
+    slots = [i for i in mine if i not in judgement.excused]
     is_heard = bool(delivered) or member.peer in judgement.attested
+    missed = member.missed_rounds
     if delivered:
         speed = delivered[0].tokens_per_s or member.tokens_per_s
         member = replace(member, missed_rounds=0, tokens_per_s=speed)
     elif slots and (had_time or not is_heard):
-        member = replace(member, missed_rounds=member.missed_rounds + 1)
+        member = replace(member, missed_rounds=missed + 1)
+    if member.peer in judgement.refused:
+        member = replace(member, missed_rounds=missed + 1)
     if is_heard:
         return replace(member, silent_rounds=0, is_late=False)
     if slots or member.peer in opened.committee:

@@ -19,6 +19,7 @@ from psyche_p2p.wire import (
     Commitment,
     Envelope,
     Proposal,
+    Refusal,
     RoundDigest,
     Verdict,
     Vote,
@@ -225,7 +226,7 @@ def _key_of(opened: Envelope) -> SetKey | None:
             return SetKey(Topic.COMMITMENTS, epoch, index)
         case Attestation(epoch=epoch, round=index):
             return SetKey(Topic.ATTESTATIONS, epoch, index)
-        case Verdict(epoch=epoch, round=index):
+        case Verdict(epoch=epoch, round=index) | Refusal(epoch=epoch, round=index):
             return SetKey(Topic.VERDICTS, epoch, index)
         case Vote(height=height) | Proposal(height=height):
             return SetKey(Topic.VOTES, EpochIndex(0), height)

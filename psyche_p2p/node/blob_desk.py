@@ -57,6 +57,10 @@ class BlobDesk:
         """Have a blob here for a round, from those who likely hold it or else from any member."""
         if (blob, round_index) not in self._kept:  # the store's lock may be held for a disk's sync
             await asyncio.to_thread(self.keep, blob, round_index)
+        await self.fetch_once(blob, likely)
+
+    async def fetch_once(self, blob: BlobHash, likely: Iterable[PeerId] = ()) -> None:
+        """Have a blob here for a look; the store may drop it as soon as it needs the room."""
         first = list(likely)
 
         async def find_sources() -> list[Contact]:

@@ -44,6 +44,10 @@ def _in_round(before: State, after: State, command: CloseRound) -> Iterator[Accu
         if count > 1:
             trainer = opened.slots[slot].trainer
             yield Accused(trainer, f"round {opened.round}: two contributions for one batch")
+    for refused in command.refused:
+        teacher, count = opened.slots[refused.targets.slot].teacher, len(refused.witnesses)
+        if teacher is not None:
+            yield Accused(teacher, f"round {opened.round}: {count} witnesses refuse its targets")
     for witnessing in command.witnessings:
         agreed = after.param_roots[: len(witnessing.param_roots)]
         if witnessing.param_round == after.param_round and witnessing.param_roots != agreed:

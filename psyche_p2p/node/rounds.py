@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from psyche_p2p.config import DistillationConfig
 from psyche_p2p.coordinator import (
+    Signed,
     State,
     closing_voters,
     final_attestation,
@@ -19,13 +20,14 @@ from psyche_p2p.distill.stats import log_statistics
 from psyche_p2p.ids import BlobHash, ParamRoot, PeerId, RoundIndex
 from psyche_p2p.log import get_logger
 from psyche_p2p.node.blob_desk import BlobDesk
+from psyche_p2p.node.examining import Examiner
 from psyche_p2p.node.intake import Intake, find_open_round
 from psyche_p2p.node.teaching import Teacher, Teaching
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.observe import events
 from psyche_p2p.train.messages import Train, Trained
-from psyche_p2p.wire import Attestation, AttestedBlob, Commitment, Envelope, Join, Phase
+from psyche_p2p.wire import Attestation, AttestedBlob, Commitment, Envelope, Join, Phase, Refusal
 from psyche_p2p.wire.records import OpenRound, Slot
 
 REPEAT_MS = 2000
@@ -75,6 +77,7 @@ class RoundWork:
         self._timers = timers
         self._make_join = make_join
         self._emit = emit
+        self._examiner = Examiner(me, distillation, state, blobs, self._refuse, emit)
         self._teaching = Teaching(
             me,
             distillation,
@@ -82,8 +85,8 @@ class RoundWork:
             voice,
             blobs,
             held,
+            self._examiner,
             lambda index: self._open_round(index) is not None,
-            emit,
         )
         self._intake = Intake(state, blobs, self._on_held, emit)
         self.is_leaving = False
@@ -116,11 +119,12 @@ class RoundWork:
         """Somebody committed to a blob: fetch it."""
         if isinstance(envelope.message, Commitment):
             self._teaching.on_commitment(as_signed(envelope))
-            self._intake.take(as_signed(envelope))
+            self._look_at(as_signed(envelope))
 
     async def close(self) -> None:
         """Stop fetching."""
         await self._teaching.close()
+        await self._examiner.close()
         await self._intake.close()
 
     def _take_up(self, state: State) -> None:
@@ -177,7 +181,7 @@ class RoundWork:
                 if slot.trainer == self._me and opened.round not in self._begun:
                     self._begin(state, opened, slot)
             for signed in list(self._heard.commitments_of(opened.round)):
-                self._intake.take(signed)
+                self._look_at(signed)
             self._attest_if_complete(opened)
             self._timers.after(PATIENCE_MS, self._attest_late, opened)
 
@@ -186,7 +190,7 @@ class RoundWork:
         self._begun.add(opened.round)
         if self._teaching.is_student(opened, slot):
             go_on = partial(self._train, state, opened, slot)
-            self._teaching.learn(state.epoch, opened, slot, go_on)
+            self._teaching.learn(opened, slot, go_on)
         else:
             self._train(state, opened, slot)
 
@@ -231,8 +235,21 @@ class RoundWork:
         self._blobs.keep(commitment.blob_hash, commitment.round)
         self._intake.hold(as_signed(self._say(trained.round, commitment)))
 
+    def _look_at(self, signed: Signed) -> None:
+        """A trainer's contribution, or a teacher's targets: fetch and check it."""
+        self._intake.take(signed)
+        self._examiner.take(signed)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Say that targets are no good, and do not wait for whoever needed them."""
+        self._say(f"refusal {refusal.round} {refusal.batch}", refusal)
+        self._on_held(refusal.round)
+
     def _attest_if_complete(self, opened: OpenRound) -> None:
-        if len(self._intake.held(opened.round)) >= len(opened.slots):
+        """Attest once there is no more to come."""
+        held = {one.message.batch for one in self._intake.held(opened.round)}
+        has_refused = self._examiner.has_refused
+        if all(one.batch in held or has_refused(opened.round, one.batch) for one in opened.slots):
             self._attest(opened)
 
     def _attest_late(self, opened: OpenRound) -> None:
@@ -242,7 +259,7 @@ class RoundWork:
         if self._intake.held(opened.round):
             self._attest(opened)
         for signed in list(self._heard.commitments_of(opened.round)):
-            self._intake.take(signed)
+            self._look_at(signed)
         self._timers.after(PATIENCE_MS, self._attest_late, opened)
 
     def _attest(self, opened: OpenRound) -> None:
@@ -307,7 +324,7 @@ class RoundWork:
     def _is_current(self, message: Any) -> bool:
         state = self._state()
         match message:
-            case Commitment() | Attestation():
+            case Commitment() | Attestation() | Refusal():
                 is_final = state.phase is Phase.COOLDOWN and message.epoch == state.epoch
                 return is_final or message.round >= state.closed_count
             case Join():
@@ -326,5 +343,6 @@ class RoundWork:
     def _forget_before(self, first: RoundIndex) -> None:
         self._intake.forget_before(first)
         self._teaching.forget_before(first)
+        self._examiner.forget_before(first)
         self._begun = {one for one in self._begun if one >= first}
         self._attested = {k: v for k, v in self._attested.items() if k >= first}

@@ -1,8 +1,8 @@
 """Teachers and students of a round: targets made, told of, fetched, waited for (docs/design.md).
 
-A teacher commits to its targets as it does to an update, under the student's batch; no block lists
-them, because nothing is applied that comes from them. A student whose targets do not come, or are
-not what they should be, is told so by its trainer and contributes nothing to that round.
+A teacher commits to its targets as it does to an update, under the student's batch; a block lists
+them only where the committee refuses them (`examining`). A student whose targets do not come, or
+are not what they should be, is told so by its trainer and contributes nothing to that round.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from psyche_p2p.config import DistillationConfig
 from psyche_p2p.coordinator import Signed
 from psyche_p2p.coordinator.heard import Heard
 from psyche_p2p.distill.schedule import needs_targets
-from psyche_p2p.errors import StorageError, Unavailable
+from psyche_p2p.errors import StorageError
 from psyche_p2p.ids import BatchInterval, BlobHash, EpochIndex, PeerId, RoundIndex
 from psyche_p2p.log import get_logger
 from psyche_p2p.node.blob_desk import BlobDesk
+from psyche_p2p.node.examining import Examiner
 from psyche_p2p.node.voice import Voice
-from psyche_p2p.observe import events
 from psyche_p2p.train.messages import MakeTargets, TargetsMade
 from psyche_p2p.wire import Commitment
 from psyche_p2p.wire.records import OpenRound, Slot
 
 GoOn = Callable[[str], None]
-_Lesson = tuple[RoundIndex, BatchInterval]
+Lesson = tuple[RoundIndex, BatchInterval]
 _log = get_logger(__name__)
 
 
@@ -53,8 +53,8 @@ class Teaching:
         voice: Voice,
         blobs: BlobDesk,
         teacher: Teacher,
+        examiner: Examiner,
         is_open: Callable[[RoundIndex], bool],
-        emit: Callable[[events.Event], None],
     ) -> None:
         self._me = me
         self._config = config
@@ -62,10 +62,10 @@ class Teaching:
         self._voice = voice
         self._blobs = blobs
         self._teacher = teacher
+        self._examiner = examiner
         self._is_open = is_open
-        self._emit = emit
-        self._taught: set[_Lesson] = set()
-        self._awaited: dict[_Lesson, asyncio.Future[Signed]] = {}
+        self._taught: set[Lesson] = set()
+        self._awaited: dict[Lesson, asyncio.Future[Signed]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def is_student(self, opened: OpenRound, slot: Slot) -> bool:
@@ -82,9 +82,9 @@ class Teaching:
                 self._taught.add(lesson)
                 self._make(epoch, lesson)
 
-    def learn(self, epoch: EpochIndex, opened: OpenRound, slot: Slot, go_on: GoOn) -> None:
+    def learn(self, opened: OpenRound, slot: Slot, go_on: GoOn) -> None:
         """Go on with the blob of our targets, or with none when they did not come in time."""
-        task = asyncio.create_task(self._learn(epoch, opened, slot, go_on), name="await-targets")
+        task = asyncio.create_task(self._learn(opened, slot, go_on), name="await-targets")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -104,7 +104,7 @@ class Teaching:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _make(self, epoch: EpochIndex, lesson: _Lesson) -> None:
+    def _make(self, epoch: EpochIndex, lesson: Lesson) -> None:
         round_index, batch = lesson
         command = MakeTargets(epoch, round_index, batch.start, batch.end)
         self._teacher.make_targets(
@@ -113,7 +113,7 @@ class Teaching:
             lambda made: self._commit(epoch, lesson, made),
         )
 
-    def _commit(self, epoch: EpochIndex, lesson: _Lesson, made: TargetsMade) -> None:
+    def _commit(self, epoch: EpochIndex, lesson: Lesson, made: TargetsMade) -> None:
         round_index, batch = lesson
         commitment = Commitment(
             epoch=epoch,
@@ -128,32 +128,26 @@ class Teaching:
         self._voice.say(commitment)
         _log.debug("targets made", round=round_index, bytes=made.size_bytes, mass=made.top_mass)
 
-    async def _learn(self, epoch: EpochIndex, opened: OpenRound, slot: Slot, go_on: GoOn) -> None:
+    async def _learn(self, opened: OpenRound, slot: Slot, go_on: GoOn) -> None:
+        blob = None
         try:
-            obtained = self._obtain(epoch, opened, slot)
+            obtained = self._obtain(opened, slot)
             blob = await asyncio.wait_for(obtained, self._config.targets_wait_s)
         except asyncio.TimeoutError:
             _log.warning("targets have not come", round=opened.round, batch=str(slot.batch))
-            blob = None
+        except StorageError as error:
+            _log.warning("targets cannot be kept", round=opened.round, cause=str(error))
         go_on("" if blob is None else blob.hex())
 
-    async def _obtain(self, epoch: EpochIndex, opened: OpenRound, slot: Slot) -> BlobHash | None:
+    async def _obtain(self, opened: OpenRound, slot: Slot) -> BlobHash | None:
         """The targets in our store, good or bad: the trainer says what is wrong with them."""
         if slot.teacher is None:
             return None
         signed = await self._hear_of(opened.round, slot)
         commitment: Commitment = signed.message
-        try:
-            await self._blobs.fetch(commitment.blob_hash, opened.round, (slot.teacher,))
-            reasons = await self._blobs.check_targets(commitment, epoch, opened, slot.teacher)
-        except (Unavailable, StorageError) as error:
-            _log.warning("targets cannot be had", round=opened.round, cause=str(error))
-            return None
-        if reasons:
-            reason = f"targets for round {opened.round}, batch {slot.batch}: {reasons[0]}"
-            _log.warning("a teacher's targets are no good", teacher=slot.teacher, reason=reason)
-            self._emit(events.Accused(slot.teacher, reason))
-        return commitment.blob_hash
+        await asyncio.to_thread(self._blobs.keep, commitment.blob_hash, opened.round)
+        reason = await asyncio.shield(self._examiner.examine(signed, opened))
+        return None if reason is None else commitment.blob_hash
 
     async def _hear_of(self, round_index: RoundIndex, slot: Slot) -> Signed:
         """The teacher's commitment, heard already or yet to come."""

@@ -15,7 +15,7 @@ from psyche_p2p.coordinator import tolerated_liars
 from psyche_p2p.errors import ExitCode, PsycheError
 from psyche_p2p.files import write_atomically
 from psyche_p2p.sim.network import LinkModel
-from psyche_p2p.sim.schedule import Lie, Schedule, random_schedule
+from psyche_p2p.sim.schedule import TEACHING_LIES, Lie, Schedule, random_schedule
 from psyche_p2p.sim.shrink import describe, reduce_schedule, replay_command, shrink
 from psyche_p2p.sim.timeline import draw_timeline
 from psyche_p2p.sim.trace import Trace
@@ -97,7 +97,7 @@ def _plain_schedule(
     if liars > tolerated_liars(peers):
         most = tolerated_liars(peers)
         click.echo(f"warning: {peers} peers tolerate {most} liars, not {liars}", err=True)
-    ways = list(Lie)
+    ways = [lie for lie in Lie if lie not in TEACHING_LIES]
     cheating = tuple(
         (peers - 1 - number, (ways[number % len(ways)], ways[(number + 1) % len(ways)]))
         for number in reversed(range(min(liars, peers)))

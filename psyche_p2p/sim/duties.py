@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from psyche_p2p.coordinator import Signed, State, final_attestation, order_blobs
 from psyche_p2p.hashing import hash_bytes
@@ -62,6 +63,17 @@ def make_commitment(state: State, opened: OpenRound, slot: Slot, salt: bytes = b
         payload_hash=BlobHash(hash_bytes(b"payload " + name)),
         tokens_per_s=TOKENS_PER_S,
     )
+
+
+def make_targets(state: State, opened: OpenRound, slot: Slot) -> Commitment:
+    """The commitment of a slot's teacher to its targets."""
+    return replace(make_commitment(state, opened, slot, b"targets"), tokens_per_s=0)
+
+
+def is_targets(opened: OpenRound, signed: Signed) -> bool:
+    """Whether this is what a teacher of a round commits to for one of its students."""
+    about = (signed.message.batch, signed.sender)
+    return any((slot.batch, slot.teacher) == about for slot in opened.slots)
 
 
 def make_attestation(

@@ -46,6 +46,15 @@ class Liar(SimPeer):
         self._twins: dict[BlockHash, BlockHash] = {}
         self._remembered: list[Envelope] = []
 
+    @property
+    def teaches_badly(self) -> bool:
+        return Lie.BAD_TEACHER in self._lies
+
+    @property
+    def frames(self) -> bool:
+        """Whether it says of good targets that they are bad, and the other way round."""
+        return Lie.FRAMING_WITNESS in self._lies
+
     def start(self) -> None:
         super().start()
         if Lie.FORGER in self._lies:
@@ -183,7 +192,11 @@ class Liar(SimPeer):
         """Claim to hold every blob that anyone ever mentioned."""
         for opened in self.state.open_rounds:
             if self.keys.peer in opened.committee:
-                known = list(self.heard.commitments_of(opened.round))
+                known = [
+                    signed
+                    for signed in self.heard.commitments_of(opened.round)
+                    if not duties.is_targets(opened, signed)
+                ]
                 me = self.keys.peer
                 super().say(duties.make_attestation(self.state, me, opened, known))
 

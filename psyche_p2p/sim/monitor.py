@@ -43,6 +43,8 @@ class Monitor:
     violations: list[Violation] = field(default_factory=list)
     blocks: dict[Height, tuple[BlockHash, StateRoot]] = field(default_factory=dict)
     holders: dict[BlobHash, set[PeerId]] = field(default_factory=dict)
+    named: set[PeerId | None] = field(default_factory=set)
+    """Teachers whose targets a block refused."""
     _votes: dict[tuple[PeerId, Height, int, VoteStep | None], object] = field(default_factory=dict)
     _committee_sizes: dict[Height, int] = field(default_factory=dict)
     _contradictions: dict[PeerId, Height] = field(default_factory=dict)
@@ -108,6 +110,7 @@ class Monitor:
         for command in map(decode_command, block.commands):
             if isinstance(command, CloseRound):
                 self._check_accepted(before, command, after)
+                self._check_named(before, command)
             if isinstance(command, (EjectForVotes, EjectForCommitments)):
                 self._check_ejected(command.peer)
         self._check_points(after)
@@ -145,6 +148,19 @@ class Monitor:
             holders = self.holders.get(contribution.blob_hash, set())
             if earned > len(command.contributions) and not holders & self.honest:
                 self.report("accepted work is held", f"round {command.round}, {trainer}")
+
+    def _check_named(self, before: State, command: CloseRound) -> None:
+        """No teacher is named for good targets, unless liars alone are a quorum of the committee.
+
+        An honest teacher's are good.
+        """
+        opened = before.open_rounds[0]
+        present = {one.peer for one in before.active_members}.intersection(opened.committee)
+        for refused in command.refused:
+            teacher = opened.slots[refused.targets.slot].teacher
+            if teacher in self.honest and len(present - self.honest) < _quorum(len(present)):
+                self.report("no honest teacher is named", f"round {command.round}, {teacher}")
+            self.named.add(teacher)
 
     def _check_ejected(self, peer: PeerId) -> None:
         if peer in self.honest:

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from psyche_p2p.coordinator import Signed, State, closing_voters, compute_quorum, warm_statement
 from psyche_p2p.coordinator.heard import as_signed
-from psyche_p2p.ids import BlobHash, RoundIndex
+from psyche_p2p.coordinator.refusals import refusal_of
+from psyche_p2p.ids import BatchInterval, BlobHash, RoundIndex
 from psyche_p2p.sim import duties
 from psyche_p2p.sim.trace import Mark
-from psyche_p2p.wire import Attestation, Commitment, Envelope, Join, Phase
+from psyche_p2p.wire import Attestation, Commitment, Envelope, Join, Phase, Refusal
 from psyche_p2p.wire.records import OpenRound, Slot
 
 if TYPE_CHECKING:
     from psyche_p2p.sim.peer import SimPeer
 
 WARM_UP_MS = 200
+TEACH_MS = 100
 REPEAT_MS = 2000
 PATIENCE_MS = 2000
 """A witness that still lacks blobs says after this long what it holds."""
@@ -28,6 +30,8 @@ class RoundWork:
         self._peer = peer
         self._incarnation = peer.incarnation
         self._begun: set[RoundIndex] = set()
+        self._taught: set[RoundIndex] = set()
+        self._refused: set[tuple[RoundIndex, BatchInterval]] = set()
         self._said: dict[int | str, Envelope] = {}
         self._holding: dict[RoundIndex, list[Signed]] = {}
         self._fetched: set[BlobHash] = set()
@@ -38,6 +42,8 @@ class RoundWork:
     def on_state(self) -> None:
         """The head moved: take up what the new state asks for."""
         state = self._peer.state
+        self._taught = {one for one in self._taught if one >= state.closed_count}
+        self._refused = {one for one in self._refused if one[0] >= state.closed_count}
         for round_index in [r for r in self._begun if r < state.closed_count]:
             self._begun.discard(round_index)
             self._said.pop(round_index, None)
@@ -62,6 +68,8 @@ class RoundWork:
         """A commitment's blob begins to come down our link."""
         if isinstance(envelope.message, Commitment):
             self._fetch(as_signed(envelope))
+            if self._peer.state.phase is Phase.TRAIN:
+                self._train()  # perhaps they are the targets that a batch here waits for
 
     def _fetch(self, signed: Signed) -> None:
         """Get a blob; it is held once its bytes have come through."""
@@ -72,7 +80,11 @@ class RoundWork:
         self._fetched.add(blob)
         if blob not in world.unavailable:
             ends_ms = world.network.transfer_ends_ms(self._peer.index, commitment.size_bytes)
-            self._later(ends_ms - self._peer.now_ms, self._hold, signed)
+            opened = next(
+                one for one in self._peer.state.open_rounds if one.round == signed.message.round
+            )
+            look = self._examine if duties.is_targets(opened, signed) else self._hold
+            self._later(ends_ms - self._peer.now_ms, look, signed)
 
     def is_worth_looking(self) -> bool:
         """Whether a block may be due, found out cheaply."""
@@ -100,19 +112,59 @@ class RoundWork:
         return waited_ms >= linger_ms
 
     def _begin_rounds(self) -> None:
-        state, me = self._peer.state, self._peer.keys.peer
-        for opened, slot in duties.list_slots(state, me):
-            if opened.round not in self._begun:
-                self._begun.add(opened.round)
-                began_ms = max(self._peer.now_ms, self._busy_until_ms)
-                self._busy_until_ms = began_ms + self._peer.world.train_ms(self._peer.index)
-                self._later(self._busy_until_ms - self._peer.now_ms, self._commit, opened, slot)
+        state = self._peer.state
+        for opened in state.open_rounds:
+            self._teach(opened)
+        self._train()
         for opened in state.open_rounds:
             if self._is_witness(opened.round):
                 for signed in list(self._peer.heard.commitments_of(opened.round)):
                     self._fetch(signed)
                 self._attest_if_complete(opened)
                 self._later(PATIENCE_MS, self._attest_late, opened)
+
+    def _teach(self, opened: OpenRound) -> None:
+        """Targets for each of our students of a round, a moment after it opened."""
+        mine = [slot for slot in opened.slots if slot.teacher == self._peer.keys.peer]
+        if mine and opened.round not in self._taught:
+            self._taught.add(opened.round)
+            for slot in mine:
+                self._later(TEACH_MS, self._commit_to_targets, opened, slot)
+
+    def _commit_to_targets(self, opened: OpenRound, slot: Slot) -> None:
+        commitment = self._peer.world.make_targets(self._peer, opened, slot)
+        self._say(f"targets {opened.round} {slot.batch}", commitment, Mark.COMMITMENT)
+
+    def _train(self) -> None:
+        """Begin the batches that can be begun, one after the other."""
+        for opened, slot in duties.list_slots(self._peer.state, self._peer.keys.peer):
+            if opened.round not in self._begun and self._has_targets(opened, slot):
+                self._begun.add(opened.round)
+                began_ms = max(self._peer.now_ms, self._busy_until_ms)
+                self._busy_until_ms = began_ms + self._peer.world.train_ms(self._peer.index)
+                self._later(self._busy_until_ms - self._peer.now_ms, self._commit, opened, slot)
+
+    def _has_targets(self, opened: OpenRound, slot: Slot) -> bool:
+        """Whether nothing keeps a batch from being trained: a student needs good targets."""
+        if slot.tier == 0 or not self._peer.world.schedule.is_distilling:
+            return True
+        return any(
+            (signed.sender, signed.message.batch) == (slot.teacher, slot.batch)
+            and signed.message.blob_hash not in self._peer.world.bad_targets
+            for signed in self._peer.heard.commitments_of(opened.round)
+        )
+
+    def _examine(self, signed: Signed) -> None:
+        """Say so if targets that have come are no good."""
+        one: Commitment = signed.message
+        if not self._peer.world.refuses(self._peer, one):
+            return
+        self._refused.add((one.round, one.batch))
+        refusal = refusal_of(one, signed.sender)
+        self._say(f"refusal {one.round} {one.batch}", refusal, Mark.STATEMENT)
+        for opened in self._peer.state.open_rounds:
+            if opened.round == one.round:
+                self._attest_if_complete(opened)
 
     def _commit(self, opened: OpenRound, slot: Slot) -> None:
         commitment = self._peer.world.make_commitment(self._peer, opened, slot)
@@ -138,10 +190,11 @@ class RoundWork:
         return list(by_slot.values())
 
     def _attest_if_complete(self, opened: OpenRound) -> None:
-        if len(self._holding.get(opened.round, ())) < len(opened.slots):
+        hopeless = sum((opened.round, slot.batch) in self._refused for slot in opened.slots)
+        if len(self._holding.get(opened.round, ())) < len(opened.slots) - hopeless:
             return
         held = self._held(opened)
-        if len(held) == len(opened.slots):
+        if len(held) >= len(opened.slots) - hopeless:
             self._attest(opened, held)
 
     def _attest_late(self, opened: OpenRound) -> None:
@@ -198,7 +251,7 @@ class RoundWork:
         self._later(REPEAT_MS, self._repeat, key)
 
     def _is_current(self, message: Any) -> bool:
-        if isinstance(message, (Commitment, Attestation)):
+        if isinstance(message, (Commitment, Attestation, Refusal)):
             return message.round >= self._peer.state.closed_count
         state = self._peer.state
         expected = Phase.WAITING_FOR_MEMBERS if isinstance(message, Join) else Phase.WARMUP

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from psyche_p2p.coordinator.quorum import compute_quorum, tolerated_liars
@@ -26,6 +26,13 @@ class Lie(Enum):
     STALE_CLOSER = "stale-closer"
     SEED_BORROWER = "seed-borrower"
     FALSE_PARAMETERS = "false-parameters"
+    BAD_TEACHER = "bad-teacher"
+    """Its targets are no good."""
+    FRAMING_WITNESS = "framing-witness"
+    """Refuses good targets, and bad ones never."""
+
+
+TEACHING_LIES = (Lie.BAD_TEACHER, Lie.FRAMING_WITNESS)
 
 
 class FaultKind(Enum):
@@ -66,6 +73,8 @@ class Schedule:
     clock_skews_ms: tuple[int, ...] = ()
     tiers: tuple[int | None, ...] = ()
     """What each peer trains; None for one that only witnesses, 0 for those not named."""
+    is_distilling: bool = False
+    """Whether students wait for the targets of teachers."""
     has_real_signatures: bool = False
 
     @property
@@ -86,6 +95,7 @@ class Schedule:
 FAULTY_SPAN_MS = 20_000
 _UNIFORM_SHARE = 0.3
 _FALSE_SHARE = 0.5
+_DISTILLING_SHARE = 0.5
 _TIERS: tuple[int | None, ...] = (0, 0, 1, 1, 2, None)
 
 
@@ -100,7 +110,7 @@ def random_schedule(
     liar_count = min(liars, count) if liars is not None else rng.randint(0, most)
     chosen = rng.sample(range(count), liar_count)
     others = [index for index in range(count) if index not in chosen]
-    return Schedule(
+    drawn = Schedule(
         seed=seed,
         peers=count,
         rounds=rounds,
@@ -111,6 +121,18 @@ def random_schedule(
         has_real_signatures=count <= 4 and rng.random() < 0.1,
         tiers=_random_tiers(apart, count, others),
     )
+    return _with_teaching(drawn, random.Random(f"teaching {seed}"))
+
+
+def _with_teaching(schedule: Schedule, rng: random.Random) -> Schedule:
+    """Half of the mixtures distil, and half of their liars lie about that as well."""
+    if not schedule.tiers or rng.random() >= _DISTILLING_SHARE:
+        return schedule
+    liars = tuple(
+        (index, (*lies, rng.choice(TEACHING_LIES)) if rng.random() < _FALSE_SHARE else lies)
+        for index, lies in schedule.liars
+    )
+    return replace(schedule, liars=liars, is_distilling=True)
 
 
 def _random_links(rng: random.Random) -> LinkModel:
@@ -124,7 +146,8 @@ def _random_links(rng: random.Random) -> LinkModel:
 
 
 def _random_lies(rng: random.Random, apart: random.Random) -> tuple[Lie, ...]:
-    older = [lie for lie in list(Lie) if lie != Lie.FALSE_PARAMETERS]
+    younger = (Lie.FALSE_PARAMETERS, *TEACHING_LIES)
+    older = [lie for lie in list(Lie) if lie not in younger]
     lies: list[Lie] = rng.sample(older, rng.randint(1, 3))
     if apart.random() < _FALSE_SHARE:
         lies.append(Lie.FALSE_PARAMETERS)

@@ -21,7 +21,7 @@ def describe(schedule: Schedule) -> str:
     lines.append(str(schedule.links))
     if schedule.tiers:
         tiers = ("none" if tier is None else str(tier) for tier in schedule.tiers)
-        lines.append(f"tiers: {', '.join(tiers)}")
+        lines.append(f"tiers: {', '.join(tiers)}{', distilling' * schedule.is_distilling}")
     lines += [
         f"peer {index} lies: {', '.join(lie.value for lie in lies)}"
         for index, lies in schedule.liars

@@ -27,7 +27,7 @@ from psyche_p2p.wire import (
     open_envelope,
 )
 from psyche_p2p.wire.envelope import ENVELOPE_CONTEXT, bytes_to_sign
-from psyche_p2p.wire.messages import Warm
+from psyche_p2p.wire.messages import Refusal, Warm
 
 ENVELOPE_OVERHEAD_BYTES = 110
 """Version, kind, sender, signature and field tags around what is signed, run id included."""
@@ -38,6 +38,7 @@ _KINDS: dict[type[Any], Kind] = {
     Attestation: Kind.ATTESTATION,
     Warm: Kind.WARM,
     Join: Kind.JOIN,
+    Refusal: Kind.REFUSAL,
 }
 
 

@@ -70,6 +70,7 @@ class World:
         self.run_id = run_id(self.config)
         self.notary = Notary(self.run_id, schedule.has_real_signatures)
         self.unavailable: set[BlobHash] = set()
+        self.bad_targets: set[BlobHash] = set()
         self.refused_count = 0
         self.view_changes = 0
         self.peer_count = schedule.peers
@@ -129,6 +130,18 @@ class World:
         if isinstance(peer, Liar):
             return peer.invent_commitment(opened, honest)
         return honest
+
+    def make_targets(self, peer: SimPeer, opened: OpenRound, slot: Slot) -> Commitment:
+        """What this teacher commits to: its targets, good or not."""
+        commitment = duties.make_targets(peer.state, opened, slot)
+        if isinstance(peer, Liar) and peer.teaches_badly:
+            self.bad_targets.add(commitment.blob_hash)
+        return commitment
+
+    def refuses(self, peer: SimPeer, targets: Commitment) -> bool:
+        """Whether this witness says that targets are no good."""
+        is_bad = targets.blob_hash in self.bad_targets
+        return not is_bad if isinstance(peer, Liar) and peer.frames else is_bad
 
     def apply_to(self, state: State, block: Block) -> State:
         """The state machine itself; in large networks each block is applied once for all."""
@@ -270,6 +283,7 @@ def make_config(schedule: Schedule) -> RunConfig:
             "max_tier": duties.MAX_TIER,
         },
         "data": {"sequence_length": 128},
+        "distillation": {"enabled": schedule.is_distilling},
     }
     return check_run_config(values, "simulation")
 

@@ -66,6 +66,7 @@ _SPECS: dict[type[Any], _Spec] = {
         (round_pb2.DESCRIPTOR, messages.Commitment, KIB),
         (round_pb2.DESCRIPTOR, messages.Attestation, GOSSIP_BODY_BYTES),
         (round_pb2.DESCRIPTOR, messages.Verdict, KIB),
+        (round_pb2.DESCRIPTOR, messages.Refusal, KIB),
         (membership_pb2.DESCRIPTOR, messages.Join, 16 * KIB),
         (membership_pb2.DESCRIPTOR, messages.Withdraw, 2 * KIB),
         (membership_pb2.DESCRIPTOR, messages.Warm, KIB),

@@ -132,6 +132,22 @@ class Witnessing:
 
 
 @dataclass(frozen=True, slots=True)
+class WitnessSignature:
+    """The signature of a committee's member over a Refusal."""
+
+    witness: int
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedTargets:
+    """Targets that a slot's teacher committed to, and a quorum of the committee refuses."""
+
+    targets: Contribution
+    witnesses: tuple[WitnessSignature, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CloseRound:
     """Settle the oldest open round."""
 
@@ -140,6 +156,7 @@ class CloseRound:
     contributions: tuple[Contribution, ...]
     witnessings: tuple[Witnessing, ...]
     learning_rate_bits: int | None
+    refused: tuple[RefusedTargets, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

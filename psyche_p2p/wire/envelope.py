@@ -43,6 +43,7 @@ class Kind(IntEnum):
     ANTI_ENTROPY_DIGEST = 9
     WARM = 10
     OWNER_ORDER = 11
+    REFUSAL = 12
 
 
 _MESSAGE_TYPES: dict[Kind, type[Any]] = {
@@ -57,6 +58,7 @@ _MESSAGE_TYPES: dict[Kind, type[Any]] = {
     Kind.ANTI_ENTROPY_DIGEST: messages.AntiEntropyDigest,
     Kind.WARM: messages.Warm,
     Kind.OWNER_ORDER: messages.OwnerOrder,
+    Kind.REFUSAL: messages.Refusal,
 }
 _KINDS = {message_type: kind for kind, message_type in _MESSAGE_TYPES.items()}
 

@@ -120,6 +120,17 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A witness's word that a teacher's targets are not what the log says they must be."""
+
+    epoch: EpochIndex
+    round: RoundIndex
+    batch: BatchInterval
+    teacher: PeerId
+    blob_hash: BlobHash
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a machine can do, in its own words."""
 

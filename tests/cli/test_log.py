@@ -10,7 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from psyche_p2p.cli.log import log
-from psyche_p2p.coordinator import apply, block_hash, proposer_at
+from psyche_p2p.coordinator import (
+    apply,
+    block_hash,
+    decode_command,
+    encode_command,
+    proposer_at,
+)
 from psyche_p2p.coordinator.logfile import encode_log_head
 from psyche_p2p.errors import ExitCode
 from psyche_p2p.ids import Tier, View, short_id
@@ -19,7 +25,7 @@ from psyche_p2p.wire import (
     DecidedBlock,
     encode_frame,
 )
-from psyche_p2p.wire.commands import OpenEpoch
+from psyche_p2p.wire.commands import CloseRound, OpenEpoch, RefusedTargets
 from tests.coordinator.recorded import JOINS, Recorded, certify
 from tests.coordinator.world import World, make_config
 
@@ -53,6 +59,16 @@ def test_show_names_every_block(tmp_path: Path) -> None:
     assert "CloseRound 0" in lines[2]
     first = json.loads(run("show", path, "--json").output.splitlines()[0])
     assert (first["height"], first["commands"], first["signatures"]) == (1, ["OpenEpoch"], 3)
+
+
+def test_show_says_whose_students_got_bad_targets(tmp_path: Path) -> None:
+    block, certificate = RECORDED.decided[2].block, RECORDED.decided[2].certificate
+    close = decode_command(block.commands[0])
+    assert isinstance(close, CloseRound)
+    refused = RefusedTargets(close.contributions[1], ())
+    told = replace(block, commands=(encode_command(replace(close, refused=(refused,))),))
+    path = RECORDED.write(tmp_path / "run.log", changed(2, DecidedBlock(told, certificate)))
+    assert "CloseRound 0, targets of slot 1 refused" in run("show", path).output
 
 
 def changed(index: int, decided: DecidedBlock) -> list[DecidedBlock]:

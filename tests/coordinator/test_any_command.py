@@ -80,6 +80,10 @@ class AnyCommandInAnyPhase(RuleBasedStateMachine):
     def die_or_return(self, peer: PeerId) -> None:
         self.world.dead ^= {peer}
 
+    @rule(peer=people)
+    def teach_badly_or_well(self, peer: PeerId) -> None:
+        self.world.bad_teachers ^= {peer}
+
     @rule(peer=people, nonce=st.integers(0, 5), tier=st.integers(0, 4))
     def join(self, peer: PeerId, nonce: int, tier: int) -> None:
         join = make_join(nonce=nonce, tier=tier)

@@ -14,7 +14,9 @@ from psyche_p2p.coordinator.admission import (
     MAX_DEVICE_CHARACTERS,
 )
 from psyche_p2p.coordinator.committee import MAX_COMMITTEE
-from psyche_p2p.coordinator.pool import MAX_CONTRIBUTIONS
+from psyche_p2p.coordinator.pool import MAX_CONTRIBUTIONS, REFUSED_AS_CONTRIBUTIONS
+from psyche_p2p.coordinator.quorum import compute_quorum
+from psyche_p2p.coordinator.refusals import MAX_REFUSED
 from psyche_p2p.ids import MAX_TIER, BlobHash, EpochIndex, ParamRoot, RoundIndex, Signature
 from psyche_p2p.wire import Block, Capabilities, Phase, Withdraw, max_encoded_bytes
 from psyche_p2p.wire.commands import (
@@ -23,8 +25,10 @@ from psyche_p2p.wire.commands import (
     Contribution,
     Obey,
     OpenEpoch,
+    RefusedTargets,
     Release,
     Witnessing,
+    WitnessSignature,
 )
 from psyche_p2p.wire.messages import OwnerAction, OwnerOrder
 from tests.coordinator.world import World, identity, make_config, make_join
@@ -34,19 +38,30 @@ MOST_SIDE_BYTES = 2 * 4096
 HEADER_BYTES = 400
 
 
-def test_the_largest_close_fits_into_a_block_beside_everything_else() -> None:
+@pytest.mark.parametrize("refused", range(MAX_REFUSED + 1))
+def test_the_largest_close_fits_into_a_block_beside_everything_else(refused: int) -> None:
     roots = (ParamRoot(bytes(32)),) * (MAX_TIER + 1)
     digest, signature = BlobHash(bytes(32)), Signature(bytes(64))
+    count = MAX_CONTRIBUTIONS - refused * REFUSED_AS_CONTRIBUTIONS
     contributions = tuple(
         Contribution(index, digest, HUGE, digest, HUGE, signature)
         for index in range(MAX_CONTRIBUTIONS)
     )
-    held = encode_held(range(MAX_CONTRIBUTIONS), MAX_CONTRIBUTIONS)
+    held = encode_held(range(count), count)
     witnessings = tuple(
         Witnessing(index, held, RoundIndex(HUGE), roots, signature)
         for index in range(MAX_COMMITTEE)
     )
-    command = CloseRound(EpochIndex(HUGE), RoundIndex(HUGE), contributions, witnessings, 2**32 - 1)
+    quorum = range(MAX_COMMITTEE - compute_quorum(MAX_COMMITTEE), MAX_COMMITTEE)
+    signatures = tuple(WitnessSignature(index, signature) for index in quorum)
+    command = CloseRound(
+        EpochIndex(HUGE),
+        RoundIndex(HUGE),
+        contributions[:count],
+        witnessings,
+        2**32 - 1,
+        tuple(RefusedTargets(one, signatures) for one in contributions[-refused:][:refused]),
+    )
     size_bytes = len(encode_command(command))
     assert size_bytes + MOST_SIDE_BYTES + HEADER_BYTES <= max_encoded_bytes(Block)
 

@@ -26,8 +26,9 @@ def test_nothing_has_changed(name: str, computed: Any) -> None:
     assert computed[name] == STORED[name]
 
 
-def test_the_stored_run_replays_from_its_bytes_alone() -> None:
-    run = STORED["run"]
+@pytest.mark.parametrize("name", ["run", "run_with_bad_targets"])
+def test_the_stored_run_replays_from_its_bytes_alone(name: str) -> None:
+    run = STORED[name]
     config = decode_run_config(bytes.fromhex(run["config"]), "vectors")
     state = genesis_state(config, decode(Genesis, bytes.fromhex(run["genesis"])))
     assert encode_state(state).hex() == run["genesis_state"]

@@ -57,7 +57,8 @@ def compute_vectors() -> dict[str, Any]:
         "rounds": [_round(rules, number) for number in range(5)],
         "schedules": [_schedule(**schedule) for schedule in _SCHEDULES],
         "batch_ramp": {str(index): compute_batch_size(rules, index) for index in range(0, 100, 9)},
-        "run": _run(),
+        "run": _run(World.start(CONFIG, JOINS)),
+        "run_with_bad_targets": _run(_world_with_bad_targets()),
     }
 
 
@@ -135,9 +136,15 @@ def _schedule(**schedule: Any) -> dict[str, Any]:
     }
 
 
-def _run() -> dict[str, Any]:
-    """A whole run, block by block: each block's bytes and the state root it must reach."""
+def _world_with_bad_targets() -> World:
+    """One of its teachers is named whenever it teaches, and dropped for it."""
     world = World.start(CONFIG, JOINS)
+    world.bad_teachers = {identity(3).peer_id}
+    return world
+
+
+def _run(world: World) -> dict[str, Any]:
+    """A whole run, block by block: each block's bytes and the state root it must reach."""
     genesis_state = encode_state(world.state)
     blocks: list[dict[str, Any]] = []
     while world.step() or world.state.phase.name != "FINISHED":

@@ -29,6 +29,7 @@ from psyche_p2p.coordinator import (
     proposer_at,
     warm_statement,
 )
+from psyche_p2p.coordinator.refusals import refusal_of
 from psyche_p2p.hashing import hash_bytes
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import (
@@ -152,6 +153,14 @@ def make_commitment(state: State, opened: OpenRound, slot: Slot, salt: bytes = b
     )
 
 
+def make_targets_commitment(
+    state: State, opened: OpenRound, slot: Slot, salt: bytes = b""
+) -> Commitment:
+    """What a slot's teacher commits to for its student."""
+    made = make_commitment(state, opened, slot, b"targets " + salt)
+    return replace(made, tokens_per_s=0)
+
+
 @dataclass
 class World:
     """The state that honest peers share, and what they would say next."""
@@ -163,6 +172,8 @@ class World:
     dead: set[PeerId] = field(default_factory=set)
     busy: set[PeerId] = field(default_factory=set)
     """Trainers that are not done with their batch yet, but witness."""
+    bad_teachers: set[PeerId] = field(default_factory=set)
+    """Tier-0 trainers whose targets are no good; everything else that they do is."""
     pool: Pool = field(default_factory=Pool)
 
     @classmethod
@@ -213,6 +224,7 @@ class World:
             warm=self.pool.warm + self._warm(),
             commitments=self.pool.commitments + self._commitments(),
             attestations=self.pool.attestations + self._attestations(),
+            refusals=self.pool.refusals + self._refusals(),
         )
 
     def step(self) -> bool:
@@ -243,10 +255,35 @@ class World:
         opened = self.state.head_round
         if opened is None:
             return ()
+        return (*self._contributions(opened), *self._bad_targets(opened))
+
+    def _contributions(self, opened: OpenRound) -> tuple[Signed, ...]:
+        """Whoever lives and can commits to its work: a student cannot without good targets."""
         return tuple(
             self.say(slot.trainer, make_commitment(self.state, opened, slot))
             for slot in opened.slots
             if slot.trainer not in self.dead | self.busy
+            if slot.teacher not in self.bad_teachers
+        )
+
+    def _bad_targets(self, opened: OpenRound) -> tuple[Signed, ...]:
+        """What bad teachers commit to."""
+        return tuple(
+            self.say(slot.teacher, make_targets_commitment(self.state, opened, slot))
+            for slot in opened.slots
+            if slot.teacher in self.bad_teachers and slot.teacher not in self.dead
+        )
+
+    def _refusals(self) -> tuple[Signed, ...]:
+        """Every living witness refuses what bad teachers committed to, but they themselves."""
+        opened = self.state.head_round
+        if opened is None:
+            return ()
+        return tuple(
+            self.say(witness, refusal_of(targets.message, targets.sender))
+            for targets in self._bad_targets(opened)
+            for witness in self._alive(opened.committee)
+            if witness not in self.bad_teachers
         )
 
     def _attestations(self) -> tuple[Signed, ...]:
@@ -256,7 +293,7 @@ class World:
                 self.say(peer, final_attestation(self.state, self.roots_of(peer)))
                 for peer in self._alive(closing_voters(self.state))
             )
-        held = [(one.sender, one.message) for one in self._commitments()]
+        held = [(one.sender, one.message) for one in self._contributions(opened)]
         return tuple(
             self.say(peer, self.attestation(opened, held, peer))
             for peer in self._alive(opened.committee)

@@ -9,10 +9,18 @@ from random import Random
 import pytest
 
 from psyche_p2p.errors import WireError
-from psyche_p2p.ids import BlockHash, EpochIndex, Height, PeerId, RoundIndex
+from psyche_p2p.ids import (
+    BatchInterval,
+    BlobHash,
+    BlockHash,
+    EpochIndex,
+    Height,
+    PeerId,
+    RoundIndex,
+)
 from psyche_p2p.net.anti_entropy import MAX_BLOCKS_AT_ONCE, AntiEntropy
 from psyche_p2p.net.statements import Frontier, StatementPool
-from psyche_p2p.wire import Envelope, open_envelope
+from psyche_p2p.wire import Envelope, Refusal, open_envelope, seal
 from psyche_p2p.wire.bulk import PullRequest, StatementSet, Topic
 from tests.net.builders import RUN, make_person
 from tests.net.gossip_world import FRONTIER, GossipWorld, make_statement
@@ -75,6 +83,18 @@ def test_an_exchange_leaves_both_with_the_union() -> None:
     assert ours.count == theirs.count == 9
     assert ours.digest() == theirs.digest()
     assert ours.differing(theirs.digest()).sets == ()
+
+
+def test_a_refusal_that_gossip_lost_arrives_with_the_verdicts() -> None:
+    ours, theirs = make_pool(), make_pool()
+    mark = BlobHash(b"t" * 32)
+    refusal = Refusal(EpochIndex(1), RoundIndex(7), BatchInterval(0, 8), BOB.peer_id, mark)
+    assert ours.accept(seal(refusal, RUN, ALICE))
+    (asked,) = theirs.differing(ours.digest()).sets
+    assert asked.topic is Topic.VERDICTS
+    for raw in ours.lacking(theirs.differing(ours.digest())):
+        assert theirs.accept(raw)
+    assert theirs.digest() == ours.digest()
 
 
 def test_a_statement_counts_once_and_is_news_once() -> None:

@@ -11,7 +11,7 @@ import pytest
 from psyche_p2p.consensus import admission, chain, core, memory, rules, run, votes
 from psyche_p2p.consensus.effects import reject
 from psyche_p2p.consensus.height import HeightState
-from psyche_p2p.coordinator import acceptance, ledger, proposal, roots, transition
+from psyche_p2p.coordinator import acceptance, ledger, proposal, refusals, roots, transition
 from psyche_p2p.coordinator.signed import require_signed
 from psyche_p2p.errors import Rejected
 from psyche_p2p.ids import View
@@ -157,6 +157,13 @@ DEFECTS = (
         "a root settled without a quorum of its tier",
         ((roots, "compute_quorum", lambda _size: 1),),
         _simulate_liar(Lie.FALSE_PARAMETERS),
+    ),
+    Defect(
+        "a teacher named without a quorum",
+        ((refusals, "compute_quorum", lambda _size: 1),),
+        lambda: _simulate(
+            seeds=3, tiers=(0, 0, 1, 1), is_distilling=True, liars=((1, (Lie.FRAMING_WITNESS,)),)
+        ),
     ),
     Defect(
         "certificates not checked",

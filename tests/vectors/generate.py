@@ -89,6 +89,13 @@ def _messages() -> list[Any]:
         wire.Vote(Height(9), View(0), wire.VoteStep.PRECOMMIT, block_hash),
         wire.Vote(Height(9), View(1), wire.VoteStep.PREVOTE, None),
         wire.Withdraw(EpochIndex(2), "going home"),
+        wire.Refusal(
+            epoch=EpochIndex(1),
+            round=RoundIndex(300),
+            batch=BatchInterval(4096, 4100),
+            teacher=Identity.from_seed(b"\x02" * 32).peer_id,
+            blob_hash=BlobHash(b"\x33" * 32),
+        ),
     ]
 
 

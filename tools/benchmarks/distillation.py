@@ -9,16 +9,22 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from benchmarks.report import median_ratio, report, time_in_turns
+from psyche_p2p.blobs import Expectation, Origin, seal_teacher_targets, validate_blob
+from psyche_p2p.blobs.teacher import seal_compact_targets
 from psyche_p2p.codec import TopLogits, decode_top_logits, encode_top_logits, index_bound_bits
 from psyche_p2p.config import DistillationConfig, load_run_config
 from psyche_p2p.distill.student import StudentLoss, plan_distillation
 from psyche_p2p.distill.targets import TeacherTargets, make_targets
-from psyche_p2p.ids import Tier
+from psyche_p2p.identity import Identity
+from psyche_p2p.ids import BatchInterval, EpochIndex, RoundIndex, RunId, SchemaHash, Tier
 from psyche_p2p.model.gradients import accumulate_gradients, best_precision
 from psyche_p2p.model.initial import initial_model
 
@@ -63,6 +69,7 @@ def main(arguments: list[str]) -> int:
         ratio = median_ratio(seconds[name], seconds["student"])
         report(f"distillation.{name}_of_student", round(ratio, 3), "times a plain step")
     _measure_bytes(targets, model.vocab_size, options.repeats)
+    _measure_checks(targets, model.vocab_size, options.repeats)
     return 0
 
 
@@ -88,3 +95,41 @@ def _measure_bytes(targets: TeacherTargets, vocab_size: int, repeats: int) -> No
         report(
             f"distillation.{name}", round(statistics.median(times) * 1e3, 2), "ms", tokens=tokens
         )
+
+
+def _measure_checks(targets: TeacherTargets, vocab_size: int, repeats: int) -> None:
+    """What a witness does with a blob of targets that it has fetched."""
+    indices, logits, logsumexp = targets.to_arrays()
+    tokens = logsumexp.size
+    origin = Origin(
+        run_id=RunId(bytes(32)),
+        epoch=EpochIndex(0),
+        round=RoundIndex(0),
+        tier=Tier(0),
+        schema_hash=SchemaHash(bytes(32)),
+        batch=BatchInterval(0, len(indices)),
+        producer=Identity.from_seed(bytes(32)).peer_id,
+    )
+    forms = {
+        "compact": seal_compact_targets(
+            origin, indices, logits, logsumexp, vocab_size=vocab_size, tokens=tokens, loss=0.0
+        ),
+        "plain": seal_teacher_targets(
+            origin,
+            indices.astype(np.uint16),
+            logits.astype(np.float16),
+            logsumexp.astype(np.float32),
+            tokens=tokens,
+            loss=0.0,
+        ),
+    }
+    expected = replace(Expectation.of_anything(1 << 30), vocab_size=vocab_size)
+    blobs = {name: sealed.to_bytes() for name, sealed in forms.items()}
+    checks: dict[str, Callable[[], object]] = {
+        name: partial(validate_blob, blob, expected) for name, blob in blobs.items()
+    }
+    if any(check() for check in checks.values()):
+        raise SystemExit("the benchmark's own targets are refused")
+    for name, times in time_in_turns(checks, repeats).items():
+        per_token_us = statistics.median(times) * 1e6 / tokens
+        report(f"distillation.check_{name}", round(per_token_us, 2), "us a token", tokens=tokens)

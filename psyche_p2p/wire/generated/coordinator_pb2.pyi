@@ -155,19 +155,37 @@ class Witnessing(_message.Message):
     signature: bytes
     def __init__(self, witness: _Optional[int] = ..., held: _Optional[bytes] = ..., param_round: _Optional[int] = ..., param_roots: _Optional[_Iterable[bytes]] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
+class WitnessSignature(_message.Message):
+    __slots__ = ("witness", "signature")
+    WITNESS_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    witness: int
+    signature: bytes
+    def __init__(self, witness: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class RefusedTargets(_message.Message):
+    __slots__ = ("targets", "witnesses")
+    TARGETS_FIELD_NUMBER: _ClassVar[int]
+    WITNESSES_FIELD_NUMBER: _ClassVar[int]
+    targets: Contribution
+    witnesses: _containers.RepeatedCompositeFieldContainer[WitnessSignature]
+    def __init__(self, targets: _Optional[_Union[Contribution, _Mapping]] = ..., witnesses: _Optional[_Iterable[_Union[WitnessSignature, _Mapping]]] = ...) -> None: ...
+
 class CloseRound(_message.Message):
-    __slots__ = ("epoch", "round", "contributions", "witnessings", "learning_rate_bits")
+    __slots__ = ("epoch", "round", "contributions", "witnessings", "learning_rate_bits", "refused")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
     WITNESSINGS_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_BITS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     round: int
     contributions: _containers.RepeatedCompositeFieldContainer[Contribution]
     witnessings: _containers.RepeatedCompositeFieldContainer[Witnessing]
     learning_rate_bits: int
-    def __init__(self, epoch: _Optional[int] = ..., round: _Optional[int] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., witnessings: _Optional[_Iterable[_Union[Witnessing, _Mapping]]] = ..., learning_rate_bits: _Optional[int] = ...) -> None: ...
+    refused: _containers.RepeatedCompositeFieldContainer[RefusedTargets]
+    def __init__(self, epoch: _Optional[int] = ..., round: _Optional[int] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., witnessings: _Optional[_Iterable[_Union[Witnessing, _Mapping]]] = ..., learning_rate_bits: _Optional[int] = ..., refused: _Optional[_Iterable[_Union[RefusedTargets, _Mapping]]] = ...) -> None: ...
 
 class CloseEpoch(_message.Message):
     __slots__ = ("epoch", "param_roots", "signatures")

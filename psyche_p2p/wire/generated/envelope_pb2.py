@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18psyche/v1/envelope.proto\x12\tpsyche.v1\"p\n\x0eSignedEnvelope\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06run_id\x18\x02 \x01(\x0c\x12\x0c\n\x04kind\x18\x03 \x01(\r\x12\x0c\n\x04\x62ody\x18\x04 \x01(\x0c\x12\x0e\n\x06sender\x18\x05 \x01(\x0c\x12\x11\n\tsignature\x18\x06 \x01(\x0c*\xf1\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fKIND_COMMITMENT\x10\x01\x12\x14\n\x10KIND_ATTESTATION\x10\x02\x12\x10\n\x0cKIND_VERDICT\x10\x03\x12\r\n\tKIND_JOIN\x10\x04\x12\x11\n\rKIND_WITHDRAW\x10\x05\x12\x11\n\rKIND_PROPOSAL\x10\x06\x12\r\n\tKIND_VOTE\x10\x07\x12\x0f\n\x0bKIND_STATUS\x10\x08\x12\x1c\n\x18KIND_ANTI_ENTROPY_DIGEST\x10\t\x12\r\n\tKIND_WARM\x10\n\x12\x14\n\x10KIND_OWNER_ORDER\x10\x0b\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18psyche/v1/envelope.proto\x12\tpsyche.v1\"p\n\x0eSignedEnvelope\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06run_id\x18\x02 \x01(\x0c\x12\x0c\n\x04kind\x18\x03 \x01(\r\x12\x0c\n\x04\x62ody\x18\x04 \x01(\x0c\x12\x0e\n\x06sender\x18\x05 \x01(\x0c\x12\x11\n\tsignature\x18\x06 \x01(\x0c*\x83\x02\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fKIND_COMMITMENT\x10\x01\x12\x14\n\x10KIND_ATTESTATION\x10\x02\x12\x10\n\x0cKIND_VERDICT\x10\x03\x12\r\n\tKIND_JOIN\x10\x04\x12\x11\n\rKIND_WITHDRAW\x10\x05\x12\x11\n\rKIND_PROPOSAL\x10\x06\x12\r\n\tKIND_VOTE\x10\x07\x12\x0f\n\x0bKIND_STATUS\x10\x08\x12\x1c\n\x18KIND_ANTI_ENTROPY_DIGEST\x10\t\x12\r\n\tKIND_WARM\x10\n\x12\x14\n\x10KIND_OWNER_ORDER\x10\x0b\x12\x10\n\x0cKIND_REFUSAL\x10\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'psyche.v1.envelope_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_KIND']._serialized_start=154
-  _globals['_KIND']._serialized_end=395
+  _globals['_KIND']._serialized_end=413
   _globals['_SIGNEDENVELOPE']._serialized_start=39
   _globals['_SIGNEDENVELOPE']._serialized_end=151
 # @@protoc_insertion_point(module_scope)

@@ -19,6 +19,7 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     KIND_ANTI_ENTROPY_DIGEST: _ClassVar[Kind]
     KIND_WARM: _ClassVar[Kind]
     KIND_OWNER_ORDER: _ClassVar[Kind]
+    KIND_REFUSAL: _ClassVar[Kind]
 KIND_UNSPECIFIED: Kind
 KIND_COMMITMENT: Kind
 KIND_ATTESTATION: Kind
@@ -31,6 +32,7 @@ KIND_STATUS: Kind
 KIND_ANTI_ENTROPY_DIGEST: Kind
 KIND_WARM: Kind
 KIND_OWNER_ORDER: Kind
+KIND_REFUSAL: Kind
 
 class SignedEnvelope(_message.Message):
     __slots__ = ("version", "run_id", "kind", "body", "sender", "signature")

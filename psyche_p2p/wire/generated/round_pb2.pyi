@@ -66,3 +66,17 @@ class Verdict(_message.Message):
     agreement_ppm: int
     accepted: bool
     def __init__(self, epoch: _Optional[int] = ..., round: _Optional[int] = ..., batch: _Optional[_Union[_common_pb2.BatchInterval, _Mapping]] = ..., trainer: _Optional[bytes] = ..., blob_hash: _Optional[bytes] = ..., agreement_ppm: _Optional[int] = ..., accepted: _Optional[bool] = ...) -> None: ...
+
+class Refusal(_message.Message):
+    __slots__ = ("epoch", "round", "batch", "teacher", "blob_hash")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    TEACHER_FIELD_NUMBER: _ClassVar[int]
+    BLOB_HASH_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    round: int
+    batch: _common_pb2.BatchInterval
+    teacher: bytes
+    blob_hash: bytes
+    def __init__(self, epoch: _Optional[int] = ..., round: _Optional[int] = ..., batch: _Optional[_Union[_common_pb2.BatchInterval, _Mapping]] = ..., teacher: _Optional[bytes] = ..., blob_hash: _Optional[bytes] = ...) -> None: ...

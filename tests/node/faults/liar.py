@@ -14,22 +14,35 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from psyche_p2p.blobs import BlobStore, Origin, SealedBlob, read_layout, read_update, seal_update
+import numpy as np
+
+from psyche_p2p.blobs import (
+    BlobStore,
+    Origin,
+    SealedBlob,
+    read_layout,
+    read_teacher_targets,
+    read_update,
+    seal_run_targets,
+    seal_update,
+)
 from psyche_p2p.blobs.manifest import compute_manifest
 from psyche_p2p.cli.main import main
 from psyche_p2p.codec import Coefficients
 from psyche_p2p.consensus import Broadcast, Effect
 from psyche_p2p.coordinator import State
-from psyche_p2p.ids import BlobHash, RoundIndex, Tier
+from psyche_p2p.ids import BlobHash, EpochIndex, RoundIndex, Tier
 from psyche_p2p.net.shelf import OpenBlob
 from psyche_p2p.node import participation
 from psyche_p2p.node import peer as node_peer
+from psyche_p2p.node import rounds as node_rounds
 from psyche_p2p.node.bulk_plane import Told
 from psyche_p2p.node.promises import Promises
 from psyche_p2p.node.rounds import RoundWork
+from psyche_p2p.node.teaching import Lesson, Teaching
 from psyche_p2p.node.voting import Voting
-from psyche_p2p.train.messages import Trained
-from psyche_p2p.wire import Commitment, Proposal
+from psyche_p2p.train.messages import TargetsMade, Trained
+from psyche_p2p.wire import BlobHeader, Commitment, Proposal
 from psyche_p2p.wire.bulk import RunDescription
 from psyche_p2p.wire.records import Slot
 
@@ -38,6 +51,7 @@ TWO_BLOBS = "two-blobs"
 DIE_PROPOSING = "die-proposing"
 CORRUPT = "corrupt"
 OTHER_CONFIG = "other-config"
+BAD_TARGETS = "bad-targets"
 
 
 class LyingRounds(RoundWork):
@@ -86,17 +100,8 @@ class LyingRounds(RoundWork):
             )
             for group in sent.groups
         )
-        origin = Origin(
-            header.run_id,
-            header.epoch,
-            header.round,
-            header.tier,
-            header.schema_hash,
-            header.batch,
-            header.producer,
-        )
         sealed = seal_update(
-            origin,
+            _origin_of(header),
             update.grid,
             Coefficients(sent.payload, sent.top_k, groups),
             update.transform,
@@ -138,6 +143,27 @@ CONTRIBUTION_LIES = {
 }
 
 
+class LyingTeaching(Teaching):
+    """Claims more than all of the probability for what it tells its students."""
+
+    def _commit(self, epoch: EpochIndex, lesson: Lesson, made: TargetsMade) -> None:
+        store = self._blobs._store
+        honest = read_layout(store.read(BlobHash(bytes.fromhex(made.blob))))
+        top = read_teacher_targets(honest)
+        sealed = seal_run_targets(
+            self._blobs._config,
+            _origin_of(honest.header),
+            replace(top, logsumexp=top.logsumexp - np.float32(4)),
+        )
+        lie = replace(
+            made,
+            blob=store.add(sealed).hex(),
+            payload=sealed.header.payload_hash.hex(),
+            size_bytes=sealed.manifest.size_bytes,
+        )
+        super()._commit(epoch, lesson, lie)
+
+
 class ForgingTold(Told):
     """Serves a configuration that is not the run's."""
 
@@ -168,6 +194,18 @@ class DyingVoting(Voting):
         super()._carry_out_one(effect)
 
 
+def _origin_of(header: BlobHeader) -> Origin:
+    return Origin(
+        header.run_id,
+        header.epoch,
+        header.round,
+        header.tier,
+        header.schema_hash,
+        header.batch,
+        header.producer,
+    )
+
+
 def _hash(trained: Trained) -> BlobHash:
     return BlobHash(bytes.fromhex(trained.blob))
 
@@ -193,6 +231,8 @@ def _begin(lies: list[str], arguments: list[str]) -> None:
         (participation, "Voting", DyingVoting),
         (node_peer, "Promises", BrokenPromises),
     ]
+    if BAD_TARGETS in lies:
+        replacements.append((node_rounds, "Teaching", LyingTeaching))
     if OTHER_CONFIG in lies:
         replacements.append((node_peer, "Told", ForgingTold))
     for module, name, part in replacements:
