@@ -252,6 +252,7 @@ class Peer:
             wal,
             self._timers,
             lambda: find_beginning(self._bulk.joiner_client, self._directory, self._run_id),
+            self._comparison.explain,
         )
         for envelope in self._early:  # said while our trainer was loading
             self._founding.on_envelope(envelope)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import random
 import re
+import shlex
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from psyche_p2p.errors import ExitCode
 from psyche_p2p.identity import Identity
 from psyche_p2p.observe.events import Restarted, Stopped
 from tests.node.faults.network import NANO, PEER, ROOT, Network, liar
+from tests.node.faults.other_python import make_stdlib
 from tests.small_disk import small_disk
 
 pytestmark = pytest.mark.slow
@@ -115,11 +118,45 @@ def refuse(home: Path, command: str, *words: str) -> tuple[int, str]:
     return end(begin(home, command, *words))
 
 
+def read_until(process: subprocess.Popen[str], what: str) -> str:
+    """What a process says next with these words in it."""
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if what in line:
+            return line
+    raise AssertionError(f"never said {what}: {''.join(said)}")
+
+
+@pytest.fixture(scope="module")
+def founders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[subprocess.Popen[str]]]:
+    """Two who are to begin a run together, each on its own Python."""
+    folder = tmp_path_factory.mktemp("founders")
+    run_file = folder / "run.toml"
+    run_file.write_text(NANO.read_text().replace("[members]", "[members]\ninit_min_members = 2"))
+    stdlib = make_stdlib(folder / "stdlib", "abc.py")
+    trainer = shlex.join([sys.executable, "-m", "tests.node.faults.other_python", str(stdlib)])
+    words = ["--tier", "2", "--threads", "1", "--run-file", str(run_file)]
+    peers = [begin(folder / "one", "start", *words)]
+    try:
+        bootstrap = read_until(peers[0], "bootstrap=").split("bootstrap=")[1].strip()
+        coming = [*words, "--bootstrap", bootstrap, "--trainer-command", trainer]
+        peers.append(begin(folder / "other", "start", *coming))
+        yield peers
+    finally:
+        for peer in peers:
+            peer.kill()
+            peer.communicate()
+
+
 # What takes the whole patience of a newcomer is waited for together.
 
 
 @pytest.fixture(scope="module")
-def impatient(host: Host) -> Iterator[dict[str, subprocess.Popen[str]]]:
+def impatient(
+    host: Host, founders: list[subprocess.Popen[str]]
+) -> Iterator[dict[str, subprocess.Popen[str]]]:
     forger_home = host.folder / "forger"
     forger_home.mkdir()
     run_file = host.folder / "forged.toml"
@@ -135,13 +172,8 @@ def impatient(host: Host) -> Iterator[dict[str, subprocess.Popen[str]]]:
         ),
     ]
     try:
-        assert helpers[0].stderr is not None
         assert helpers[1].stdout is not None
-        forger = next(
-            line.split("bootstrap=")[1].strip()
-            for line in helpers[0].stderr
-            if "bootstrap=" in line
-        )
+        forger = read_until(helpers[0], "bootstrap=").split("bootstrap=")[1].strip()
         lonely = helpers[1].stdout.readline().strip()
         yield {
             name: begin(host.folder / name, "witness", *words)
@@ -173,6 +205,14 @@ def test_no_such_run(impatient: dict[str, subprocess.Popen[str]], name: str, exp
     assert expected in line
 
 
+def test_founders_on_two_pythons(founders: list[subprocess.Popen[str]]) -> None:
+    """Neither ends, for the other may be mended; each says which file differs."""
+    for peer in founders:
+        line = read_until(peer, "another has signed another beginning of this run")
+        said = r'cause="abc.py differs: \d+ bytes of hash \w+ here, \d+ bytes of hash \w+ there"'
+        assert re.search(said, line), line
+
+
 @pytest.mark.parametrize(
     ("old", "new", "code", "expected"),
     [
@@ -199,6 +239,16 @@ def test_a_run_file_that_is_not_the_networks(
     run_file.write_text(host.run_file.replace(old, new))
     found, line = refuse(tmp_path / "home", "witness", *host.coming("--run-file", str(run_file)))
     assert (found, bool(re.search(expected, line))) == (code, True), line
+
+
+def test_software_whose_model_is_another(host: Host, tmp_path: Path) -> None:
+    words = host.coming("--run", host.name)
+    code, line = end(begin(tmp_path / "home", "witness", *words, program=liar("other-schema")))
+    assert code == ExitCode.MODEL, line
+    hashes = "schema mismatch: the run has [0-9a-f]{64}, this software has [0-9a-f]{64}"
+    assert re.search(f"{hashes}: config.qk_norm is \\(none\\) there, True here; use the", line), (
+        line
+    )
 
 
 def test_a_run_and_a_run_file_that_differ(host: Host, tmp_path: Path) -> None:
