@@ -214,11 +214,11 @@ class Peer:
         wal, has_wal = open_wal(self._folder.wal, self._run_id)
         log = await self._open_log(wal)
         self._told.head, self._told.log = log.head, log
+        state = replay_own(log, self._settled.on_state)
+        require_welcome(state, self._identity.peer_id)
         await require_same_beginning(
             log.head, self._config, self._ready, self._schema, self._comparison
         )
-        state = replay_own(log, self._settled.on_state)
-        require_welcome(state, self._identity.peer_id)
         self._directory.follow(state)
         await self._directory.look_patiently()
         doors = list(self._directory.open_doors().values())
