@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,18 +13,17 @@ from psyche_p2p.clock import SystemClock
 from psyche_p2p.coordinator.logfile import LogHead
 from psyche_p2p.data.manifest import Manifest, encode_manifest, make_manifest
 from psyche_p2p.errors import DataError, ModelError
-from psyche_p2p.ids import BlobHash, PeerId, SchemaHash
+from psyche_p2p.ids import BlobHash, SchemaHash
 from psyche_p2p.model.schema import Schema, encode_schema, model_schema, schema_hash
-from psyche_p2p.net.bulk_client import Contact
 from psyche_p2p.net.parameter_offers import ParameterOffers
 from psyche_p2p.node.beginning import require_same_beginning
 from psyche_p2p.node.bulk_plane import Told
 from psyche_p2p.node.comparison import Comparison
-from psyche_p2p.node.directory import Directory
 from psyche_p2p.train.messages import Ready
 from tests.coordinator.recorded import Recorded
 from tests.coordinator.world import make_config
 from tests.net.builders import joiner_client, make_person, serve_joiners, serve_members
+from tests.node.doors import Doors
 
 CONFIG = make_config()
 OURS = model_schema(CONFIG.model)
@@ -36,19 +35,6 @@ OUR_FILES = make_manifest("bytes", [("abc.py", b"def"), ("zlib.py", b"")])
 OTHER_FILES = make_manifest("bytes", [("abc.py", b"fed"), ("zlib.py", b"")])
 HEAD = Recorded(CONFIG).head
 HERS, LIARS = make_person("she"), make_person("liar")
-
-
-class Doors(Directory):
-    """Who answers, without a search for them."""
-
-    def __init__(self, doors: Mapping[PeerId, Contact]) -> None:
-        self._doors = doors
-
-    def open_doors(self) -> dict[PeerId, Contact]:
-        return dict(self._doors)
-
-    async def look_patiently(self) -> None:
-        pass
 
 
 class Encoded(Told):
@@ -85,10 +71,7 @@ def play(
             serve_joiners(liar, [], described=liars[0] if liars else None) as lies,
             joiner_client() as client,
         ):
-            doors = {
-                LIARS.peer: liar.contact(lies.ports[0]),
-                HERS.peer: host.contact(joiners.ports[0]),
-            }
+            doors = [liar.contact(lies.ports[0]), host.contact(joiners.ports[0])]
             return await act(Comparison(tells(), client, Doors(doors)))
 
     return asyncio.run(run())
