@@ -14,22 +14,21 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from psyche_p2p.errors import ExitCode
-from psyche_p2p.identity import Identity
 from psyche_p2p.observe.events import Restarted, Stopped
 from tests.node.faults.network import NANO, PEER, ROOT, Network, liar
+from tests.node.faults.operator import begin, end, read_until, refuse
 from tests.node.faults.other_python import make_stdlib
 from tests.small_disk import small_disk
 
 pytestmark = pytest.mark.slow
 
-WAIT_S = 120
 TOKENS = "corpus.bin"
 ON_TOKENS = (
     "members.init_min_members=1",
@@ -85,48 +84,6 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         assert not network.noted(network.peers[0], Stopped)
         assert not network.noted(network.peers[0], Restarted)
         assert network.peers[0].error_lines() == []
-
-
-def begin(
-    home: Path, command: str, *words: str, program: Sequence[str] = PEER
-) -> subprocess.Popen[str]:
-    listen = [] if "--listen" in words else ["--listen", "127.0.0.1:0"]
-    return subprocess.Popen(
-        [*program, command, "--home", str(home), *listen, *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Its exit code, and the one line that it says about it."""
-    try:
-        _, said = process.communicate(timeout=WAIT_S)
-    finally:
-        process.kill()
-    assert "Traceback" not in said, said
-    lines = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, said
-    assert said.splitlines()[-1] == lines[0], said
-    assert "; " in lines[0], f"no cure: {lines[0]}"
-    return process.returncode, lines[0]
-
-
-def refuse(home: Path, command: str, *words: str) -> tuple[int, str]:
-    return end(begin(home, command, *words))
-
-
-def read_until(process: subprocess.Popen[str], what: str) -> str:
-    """What a process says next with these words in it."""
-    assert process.stderr is not None
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if what in line:
-            return line
-    raise AssertionError(f"never said {what}: {''.join(said)}")
 
 
 @pytest.fixture(scope="module")
@@ -308,15 +265,6 @@ def test_a_taken_port(host: Host, tmp_path: Path, step: int) -> None:
         code, line = refuse(tmp_path, "witness", *words)
     assert code == ExitCode.RESOURCES, line
     assert str(port) in line
-
-
-@pytest.mark.long
-def test_nobody_at_the_bootstrap_address(tmp_path: Path) -> None:
-    nobody = Identity.from_seed(b"n" * 32).peer_id
-    words = ["--bootstrap", f"/ip4/127.0.0.1/tcp/1/p2p/{nobody}"]
-    code, line = refuse(tmp_path, "witness", *words)
-    assert code == ExitCode.NETWORK, line
-    assert "127.0.0.1/tcp/1" in line
 
 
 def test_a_disk_that_is_full(host: Host, tmp_path: Path) -> None:
