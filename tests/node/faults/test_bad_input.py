@@ -132,7 +132,7 @@ def impatient(
         assert helpers[1].stdout is not None
         forger = read_until(helpers[0], "bootstrap=").split("bootstrap=")[1].strip()
         lonely = helpers[1].stdout.readline().strip()
-        yield {
+        newcomers = {
             name: begin(host.folder / name, "witness", *words)
             for name, words in {
                 "id": host.coming("--run", "ff" * 32),
@@ -141,6 +141,8 @@ def impatient(
                 "forged": ["--bootstrap", forger],
             }.items()
         }
+        helpers += newcomers.values()
+        yield newcomers
     finally:
         for helper in helpers:
             helper.kill()
