@@ -22,6 +22,7 @@ from psyche_p2p.clock import SystemClock
 from psyche_p2p.errors import ResourceError, Unavailable
 from psyche_p2p.identity import Identity
 from psyche_p2p.keyfile import load_key
+from psyche_p2p.node.bookmarks import Bookmarks
 from psyche_p2p.node.home import DEFAULT_HOME, Home
 from psyche_p2p.wire.messages import OwnerAction
 
@@ -35,6 +36,13 @@ _wait = click.option(
     show_default=True,
     metavar="SECONDS",
     help="How long to wait until it is done.",
+)
+_home = click.option(
+    "--home",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_HOME,
+    show_default=True,
+    help="Where it is kept how much of the log has been checked already.",
 )
 _key = click.option(
     "--key",
@@ -51,14 +59,16 @@ _key = click.option(
 )
 @bootstrap_option(required=True)
 @run_option()
+@_home
 @_json
-def status(bootstrap: tuple[str, ...], run: str | None, as_json: bool) -> None:
+def status(bootstrap: tuple[str, ...], run: str | None, home: Path, as_json: bool) -> None:
     """Show where a run stands, without taking part in it.
 
-    The log is fetched from the run's peers and checked from its first block, so that what is shown
-    is what its members decided, whoever was asked. Exit code 6: no such network or run.
+    The log is fetched from the run's peers and checked from its first block, or from where it was
+    checked the last time, so that what is shown is what its members decided, whoever was asked.
+    Exit code 6: no such network or run.
     """
-    report = asyncio.run(_look(bootstrap, run))
+    report = asyncio.run(_look(bootstrap, run, home))
     if as_json:
         click.echo(json.dumps(report))
     else:
@@ -70,16 +80,22 @@ def status(bootstrap: tuple[str, ...], run: str | None, as_json: bool) -> None:
 @run_option()
 @_key
 @_wait
+@_home
 @_json
 def pause(
-    bootstrap: tuple[str, ...], run: str | None, key_path: Path, wait_s: float, as_json: bool
+    bootstrap: tuple[str, ...],
+    run: str | None,
+    key_path: Path,
+    wait_s: float,
+    home: Path,
+    as_json: bool,
 ) -> None:
     """Have a run pause, as its owner.
 
     Rounds that are open are settled first, and checkpoints are written. Exit code 6: no such run,
     or nobody decided it in time. 7: the key is not the owner's, or there is nothing to pause.
     """
-    _order(bootstrap, run, load_key(key_path), OwnerAction.PAUSE, wait_s, as_json)
+    _order(bootstrap, run, load_key(key_path), OwnerAction.PAUSE, wait_s, home, as_json)
 
 
 @click.command(epilog="Example: psyche-peer run resume --key owner.key --bootstrap /ip4/...")
@@ -87,15 +103,21 @@ def pause(
 @run_option()
 @_key
 @_wait
+@_home
 @_json
 def resume(
-    bootstrap: tuple[str, ...], run: str | None, key_path: Path, wait_s: float, as_json: bool
+    bootstrap: tuple[str, ...],
+    run: str | None,
+    key_path: Path,
+    wait_s: float,
+    home: Path,
+    as_json: bool,
 ) -> None:
     """Have a paused run go on, as its owner; or take a pause back that has not come yet.
 
     When no peer of the run is left, see `psyche-peer run continue`. Exit codes as for `run pause`.
     """
-    _order(bootstrap, run, load_key(key_path), OwnerAction.RESUME, wait_s, as_json)
+    _order(bootstrap, run, load_key(key_path), OwnerAction.RESUME, wait_s, home, as_json)
 
 
 @click.command(epilog="Example: psyche-peer run withdraw --home ~/.psyche-p2p")
@@ -130,11 +152,12 @@ def withdraw(home: Path, wait_s: float) -> None:
     click.echo(f"the peer in {home} has left")
 
 
-async def _look(bootstrap: tuple[str, ...], run: str | None) -> dict[str, Any]:
+async def _look(bootstrap: tuple[str, ...], run: str | None, home: Path) -> dict[str, Any]:
     # hivemind imports torch, which takes seconds: --help and mistakes do not wait for it
     from psyche_p2p.node.visiting import visit
 
-    async with visit(parse_bootstrap(bootstrap), run, SystemClock()) as visitor:
+    addresses = parse_bootstrap(bootstrap)
+    async with visit(addresses, run, SystemClock(), _bookmarks(home)) as visitor:
         await visitor.look()
         return report_run(visitor.config, visitor.state, visitor.heights)
 
@@ -145,20 +168,27 @@ def _order(
     key: Identity,
     action: OwnerAction,
     wait_s: float,
+    home: Path,
     as_json: bool,
 ) -> None:
-    values = asyncio.run(_give(bootstrap, run, key, action, wait_s))
+    values = asyncio.run(_give(bootstrap, run, key, action, wait_s, home))
     click.echo(json.dumps(values) if as_json else _obeyed_line(values))
 
 
 async def _give(
-    bootstrap: tuple[str, ...], run: str | None, key: Identity, action: OwnerAction, wait_s: float
+    bootstrap: tuple[str, ...],
+    run: str | None,
+    key: Identity,
+    action: OwnerAction,
+    wait_s: float,
+    home: Path,
 ) -> dict[str, Any]:
     from psyche_p2p.node.orders import give_order
     from psyche_p2p.node.visiting import visit
 
     clock = SystemClock()
-    async with visit(parse_bootstrap(bootstrap), run, clock) as visitor:
+    addresses = parse_bootstrap(bootstrap)
+    async with visit(addresses, run, clock, _bookmarks(home)) as visitor:
         obeyed = await give_order(visitor, key, action, clock, wait_s)
     return {
         "run_id": obeyed.state.run_id.hex(),
@@ -167,6 +197,10 @@ async def _give(
         "phase": obeyed.state.phase.name,
         "is_pause_pending": obeyed.state.is_pause_pending,
     }
+
+
+def _bookmarks(home: Path) -> Bookmarks:
+    return Bookmarks(Home(home.expanduser()).bookmarks)
 
 
 def _obeyed_line(values: Mapping[str, Any]) -> str:

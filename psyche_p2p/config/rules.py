@@ -179,6 +179,14 @@ def _distillation(config: RunConfig) -> Iterator[Problem]:
         yield Problem(
             "distillation.beta_max", distillation.beta_max, "must be at most 1 for combine = mix"
         )
+    longest_s = config.rounds.max_round_train_s
+    if distillation.enabled and distillation.targets_wait_s >= longest_s:
+        yield Problem(
+            "distillation.targets_wait_s",
+            distillation.targets_wait_s,
+            f"must be below rounds.max_round_train_s ({longest_s}): a student that waits longer "
+            "for its targets has no time left to train; lower it or raise the other",
+        )
     gate = distillation.suffix_gate
     if gate.enabled and gate.prefix_tier > model.max_tier > 0:
         yield Problem(

@@ -283,7 +283,7 @@ class DistillationConfig(Section):
     kd_q_topk_mass_floor: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.05
     """Bounds the factor that strengthens KD when the teacher is unsure."""
     targets_wait_s: Seconds = 60.0
-    """How long a student waits for its targets before its round fails."""
+    """How long a student waits for its targets before its round fails; below max_round_train_s."""
     suffix_gate: SuffixGateConfig = SuffixGateConfig()
     """The ramp of tier 0's FFN suffix."""
     synergy: SynergyConfig = SynergyConfig()

@@ -24,13 +24,12 @@ from psyche_p2p.data.blocks import BlockHasher, digest_of_blocks
 from psyche_p2p.data.manifest import Manifest, ManifestEntry
 from psyche_p2p.data.order import SlotOrder
 from psyche_p2p.data.parquet_rows import Numbers, Row, read_rows
-from psyche_p2p.data.samples import PADDING, Samples, without_prediction
+from psyche_p2p.data.samples import PADDING, Samples, SlotSamples, without_prediction
 from psyche_p2p.data.spool import Spool
 from psyche_p2p.data.token_file import Progress, open_regular, require_in_vocabulary
 from psyche_p2p.data.tokens import find_files
 from psyche_p2p.errors import DataError
 from psyche_p2p.files import storage_error
-from psyche_p2p.ids import BatchInterval
 
 SUFFIXES = (".parquet",)
 ENCODING = "parquet-rows"
@@ -38,7 +37,7 @@ _IGNORED = -100
 _HASHED_AT_ONCE = 4 << 20
 
 
-class RowSamples:
+class RowSamples(SlotSamples):
     """Samples of sequences of any length up to a sample's; shorter ones are padded."""
 
     def __init__(
@@ -52,33 +51,10 @@ class RowSamples:
     ) -> None:
         count = len(starts) - 1
         too_few = DataError(f"{count} sequences are too few to train on", "use more rows")
-        self._order = SlotOrder.split(count, heldout_fraction, shuffle_seed, too_few)
-        self._manifest = manifest
+        order = SlotOrder.split(count, heldout_fraction, shuffle_seed, too_few)
+        super().__init__(manifest, order, sequence_length)
         self._tokens = tokens
         self._starts = starts
-        self._sequence_length = sequence_length
-
-    @property
-    def manifest(self) -> Manifest:
-        return self._manifest
-
-    @property
-    def train_count(self) -> int:
-        return self._order.train_count
-
-    @property
-    def heldout_count(self) -> int:
-        return self._order.heldout_count
-
-    def train_samples(self, batch: BatchInterval) -> Samples:
-        """The samples with the indices of a batch."""
-        indices = range(batch.start, batch.end)
-        return self._gather([self._order.train_slot(index) for index in indices])
-
-    def heldout_samples(self, start: int, count: int) -> Samples:
-        """Up to `count` samples that no training index ever reaches."""
-        end = min(start + count, self.heldout_count)
-        return self._gather([self._order.heldout_slot(index) for index in range(start, end)])
 
     def _gather(self, slots: Sequence[int]) -> Samples:
         rows = np.full((len(slots), self._sequence_length + 1), PADDING, dtype=np.int64)

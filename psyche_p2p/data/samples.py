@@ -6,7 +6,8 @@ it, so that every token of the slot has a successor to predict. `order` says whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -58,26 +59,13 @@ Fetch = Callable[[Sequence[slice]], None]
 """Told which spans are read next, all at once, so that they can be fetched together."""
 
 
-class TokenSamples:
-    """Samples of tokens in memory, in mapped files, or on their way."""
+class SlotSamples(ABC):
+    """A corpus of slots, seen in the run's order; a subclass says what is in them."""
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        tokens: TokenSequence,
-        sequence_length: int,
-        shuffle_seed: int,
-        heldout_fraction: float,
-        fetch: Fetch = lambda _: None,
-    ) -> None:
-        cause = f"{len(tokens)} tokens are too few for samples of {sequence_length}"
-        too_few = DataError(cause, "use more text or a shorter data.sequence_length")
-        slots = (len(tokens) - 1) // sequence_length
-        self._order = SlotOrder.split(slots, heldout_fraction, shuffle_seed, too_few)
+    def __init__(self, manifest: Manifest, order: SlotOrder, sequence_length: int) -> None:
         self._manifest = manifest
-        self._tokens = tokens
+        self._order = order
         self._sequence_length = sequence_length
-        self._fetch = fetch
 
     @property
     def manifest(self) -> Manifest:
@@ -93,16 +81,40 @@ class TokenSamples:
 
     def train_samples(self, batch: BatchInterval) -> Samples:
         """The samples with the indices of a batch."""
-        return self._gather(
-            self._order.train_slot(index) for index in range(batch.start, batch.end)
-        )
+        indices = range(batch.start, batch.end)
+        return self._gather([self._order.train_slot(index) for index in indices])
 
     def heldout_samples(self, start: int, count: int) -> Samples:
         """Up to `count` samples that no training index ever reaches."""
         end = min(start + count, self.heldout_count)
-        return self._gather(self._order.heldout_slot(index) for index in range(start, end))
+        return self._gather([self._order.heldout_slot(index) for index in range(start, end)])
 
-    def _gather(self, slots: Iterable[int]) -> Samples:
+    @abstractmethod
+    def _gather(self, slots: Sequence[int]) -> Samples:
+        """What is in these slots, a row each."""
+
+
+class TokenSamples(SlotSamples):
+    """Samples of tokens in memory, in mapped files, or on their way."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        tokens: TokenSequence,
+        sequence_length: int,
+        shuffle_seed: int,
+        heldout_fraction: float,
+        fetch: Fetch = lambda _: None,
+    ) -> None:
+        cause = f"{len(tokens)} tokens are too few for samples of {sequence_length}"
+        too_few = DataError(cause, "use more text or a shorter data.sequence_length")
+        slots = (len(tokens) - 1) // sequence_length
+        order = SlotOrder.split(slots, heldout_fraction, shuffle_seed, too_few)
+        super().__init__(manifest, order, sequence_length)
+        self._tokens = tokens
+        self._fetch = fetch
+
+    def _gather(self, slots: Sequence[int]) -> Samples:
         length = self._sequence_length
         spans = [slice(slot * length, slot * length + length + 1) for slot in slots]
         if not spans:

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Mapping
 
 from psyche_p2p.config import ModelConfig
+from psyche_p2p.errors import ModelError
 from psyche_p2p.hashing import hash_parts
 from psyche_p2p.ids import SchemaHash
 from psyche_p2p.model.shapes import parameter_shapes
@@ -34,8 +35,26 @@ def model_schema(config: ModelConfig, dtypes: Mapping[str, str] | None = None) -
 
 def schema_hash(schema: Schema) -> SchemaHash:
     """BLAKE3 over all fields."""
-    lines = (f"{key}={value}".encode() for key, value in schema.items())
-    return SchemaHash(hash_parts("model schema", *lines))
+    return SchemaHash(hash_parts("model schema", *_lines(schema)))
+
+
+def encode_schema(schema: Schema) -> bytes:
+    """The lines that are hashed, for peers to hand over when their hashes differ."""
+    return b"\n".join(_lines(schema))
+
+
+def decode_schema(data: bytes, source: str) -> Schema:
+    """A schema from outside; a ModelError naming `source` for anything else."""
+    try:
+        lines = [line.partition("=") for line in data.decode().split("\n")]
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{source} is not a model's schema") from error
+    fields = {key: value for key, _, value in lines}
+    if not all(key and equals and (key + value).isprintable() for key, equals, value in lines):
+        raise ModelError(f"{source} is not a model's schema")
+    if list(fields) != sorted(key for key, _, _ in lines):
+        raise ModelError(f"{source} is not a model's schema: its fields are not in order")
+    return fields
 
 
 def schema_differences(left: Schema, right: Schema) -> list[tuple[str, str, str]]:
@@ -45,6 +64,17 @@ def schema_differences(left: Schema, right: Schema) -> list[tuple[str, str, str]
         for key in sorted(left.keys() | right.keys())
         if left.get(key) != right.get(key)
     ]
+
+
+def describe_schema_difference(ours: Schema, theirs: Schema) -> str:
+    """The first field that differs, with both values; empty if none does."""
+    for field, here, there in schema_differences(ours, theirs):
+        return f"{field} is {there} there, {here} here"
+    return ""
+
+
+def _lines(schema: Schema) -> list[bytes]:
+    return [f"{key}={value}".encode() for key, value in schema.items()]
 
 
 def _field(value: object) -> str:
@@ -58,6 +88,9 @@ def _readable(field: str | None) -> str:
     if field is None:
         return "(none)"
     if field.startswith(_FLOAT):
-        (number,) = struct.unpack(">d", bytes.fromhex(field.removeprefix(_FLOAT)))
+        try:
+            (number,) = struct.unpack(">d", bytes.fromhex(field.removeprefix(_FLOAT)))
+        except (ValueError, struct.error):
+            return field  # another's, and none of our making
         return repr(number)
     return field

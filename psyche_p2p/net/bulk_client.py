@@ -116,18 +116,22 @@ class BulkClient:
 
         With a tier, the peer learns that its parameters are wanted.
         """
-        request = encode(DescribeRequest(run_id, tier))
-        pieces = self._stream(contact, "Describe", request, MAX_DESCRIPTION_PIECES, False)
-        return self._decode(contact, RunDescription, b"".join([piece async for piece in pieces]))
+        told = await self._ask_about(contact, "Describe", run_id, tier)
+        return self._decode(contact, RunDescription, told)
 
     async def data_files(self, contact: Contact, run_id: RunId) -> bytes:
         """The encoded manifest of the data that the peer trains on, which the caller must check.
 
         UnknownRun if it is not in the run.
         """
-        request = encode(DescribeRequest(run_id, None))
-        pieces = self._stream(contact, "DataFiles", request, MAX_DESCRIPTION_PIECES, False)
-        return b"".join([piece async for piece in pieces])
+        return await self._ask_about(contact, "DataFiles", run_id)
+
+    async def schema(self, contact: Contact, run_id: RunId) -> bytes:
+        """The encoded schema of the peer's model, which the caller must check.
+
+        UnknownRun if it is not in the run.
+        """
+        return await self._ask_about(contact, "Schema", run_id)
 
     async def compare(self, contact: Contact, ours: AntiEntropyDigest) -> AntiEntropyDigest:
         """The peer's digest for ours."""
@@ -167,6 +171,13 @@ class BulkClient:
         channels = [channel.close() for channel in self._channels.values()]
         self._channels.clear()
         await asyncio.gather(*channels, *self._closing)
+
+    async def _ask_about(
+        self, contact: Contact, method: str, run_id: RunId, tier: Tier | None = None
+    ) -> bytes:
+        request = encode(DescribeRequest(run_id, tier))
+        pieces = self._stream(contact, method, request, MAX_DESCRIPTION_PIECES, False)
+        return b"".join([piece async for piece in pieces])
 
     async def _ask(self, contact: Contact, method: str, request: bytes) -> bytes:
         try:

@@ -81,6 +81,9 @@ class Described(Protocol):
     def data_files(self) -> bytes:
         """The encoded manifest of the run's data, as this peer has it; empty without any."""
 
+    def schema(self) -> bytes:
+        """The encoded schema of the run's model, as this peer's software has it."""
+
     def describe(self, wanted: Tier | None) -> RunDescription:
         """What is known of it now; whoever asks may want parameters of a tier."""
 
@@ -162,7 +165,7 @@ class LogMethods:
 
 
 class DescribeMethods:
-    """Describe and DataFiles: what a newcomer must know before anything else."""
+    """Describe, DataFiles and Schema: what a newcomer must know before anything else."""
 
     def __init__(self, described: Described | None) -> None:
         self._described = described
@@ -173,19 +176,21 @@ class DescribeMethods:
         asked = decode(DescribeRequest, request)
         if asked.tier is not None and asked.tier > MAX_TIER:
             raise _out_of_range(f"tier {asked.tier}, at most {MAX_TIER} is possible")
-        if self._described is None or self._described.run_id != asked.run_id:
-            raise UnknownRun(f"not in run {short_id(asked.run_id)}")
-        encoded = self._encode(self._described.describe(asked.tier))
-        for begin in range(0, len(encoded), MIB):
-            await call.send(encoded[begin : begin + MIB])
+        described = self._require_in(asked.run_id)
+        await _send_in_pieces(call, self._encode(described.describe(asked.tier)))
 
     async def data_files(self, call: Call, request: bytes) -> None:
-        asked = decode(DescribeRequest, request)
-        if self._described is None or self._described.run_id != asked.run_id:
-            raise UnknownRun(f"not in run {short_id(asked.run_id)}")
-        encoded = self._described.data_files()
-        for begin in range(0, len(encoded), MIB):
-            await call.send(encoded[begin : begin + MIB])
+        described = self._require_in(decode(DescribeRequest, request).run_id)
+        await _send_in_pieces(call, described.data_files())
+
+    async def schema(self, call: Call, request: bytes) -> None:
+        described = self._require_in(decode(DescribeRequest, request).run_id)
+        await _send_in_pieces(call, described.schema())
+
+    def _require_in(self, run_id: RunId) -> Described:
+        if self._described is None or self._described.run_id != run_id:
+            raise UnknownRun(f"not in run {short_id(run_id)}")
+        return self._described
 
     def _encode(self, description: RunDescription) -> bytes:
         """Encoded once for all callers until it changes: many may ask for a large genesis."""
@@ -266,6 +271,7 @@ def joiner_service(
         {
             "Describe": wrapper.stream(run.describe),
             "DataFiles": wrapper.stream(run.data_files),
+            "Schema": wrapper.stream(run.schema),
             "Have": wrapper.unary(blobs.have),
             "Manifest": wrapper.unary(blobs.manifest),
             "Fetch": wrapper.stream(blobs.fetch),
@@ -281,6 +287,11 @@ def expand_ranges(ranges: Sequence[ChunkRange]) -> Iterator[int]:
         raise _out_of_range(f"{total} chunks in a call, 1 to {MAX_CHUNKS_PER_CALL} are allowed")
     for one in ranges:
         yield from range(one.first, one.first + one.count)
+
+
+async def _send_in_pieces(call: Call, encoded: bytes) -> None:
+    for begin in range(0, len(encoded), MIB):
+        await call.send(encoded[begin : begin + MIB])
 
 
 def _out_of_range(cause: str) -> WireError:

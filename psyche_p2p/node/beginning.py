@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from psyche_p2p.config import RunConfig, run_id
 from psyche_p2p.coordinator.logfile import LogHead
-from psyche_p2p.data.manifest import Manifest, decode_manifest, describe_difference
 from psyche_p2p.errors import ConfigError, DataError, ModelError
 from psyche_p2p.ids import BlobHash, ParamRoot, RunId, SchemaHash
 from psyche_p2p.model.initial_values import initial_roots
+from psyche_p2p.node.comparison import Comparison
 from psyche_p2p.train.messages import Ready
 
 
@@ -45,30 +44,29 @@ async def find_beginnings(
 async def require_same_beginning(
     head: LogHead,
     config: RunConfig,
-    ready: Ready,
+    ready: Ready | None,
     schema: SchemaHash,
-    ask_data_files: Callable[[bytes], Awaitable[Manifest | None]],
+    comparison: Comparison,
 ) -> None:
     """An error that says what differs, if this machine would begin the run with something else.
 
-    `ask_data_files` gets from others the manifest of a hash.
+    A witness, who is never `ready`, has nothing but its software to compare.
     """
     genesis = head.genesis
     if genesis.schema_hash != schema:
+        field = await comparison.describe_schema(genesis.schema_hash)
         raise ModelError(
             f"schema mismatch: the run has {genesis.schema_hash.hex()}, this software has "
-            f"{schema.hex()}",
-            "psyche-peer schema-diff shows which field differs; use the run's version",
+            f"{schema.hex()}" + (field and f": {field}"),
+            "use the version of psyche-p2p that the run was begun with",
         )
+    if ready is None:
+        return
     if genesis.data_manifest.hex() != ready.data_manifest:
-        theirs = await ask_data_files(genesis.data_manifest)
-        difference = ""
-        if theirs is not None:
-            ours = decode_manifest(ready.data_files.encode(), "our own")
-            difference = f": {describe_difference(ours, theirs)}"
+        file = await comparison.describe_data(genesis.data_manifest)
         raise DataError(
             f"the training data here ({ready.data_manifest[:16]}) is not the run's "
-            f"({genesis.data_manifest.hex()[:16]}){difference}",
+            f"({genesis.data_manifest.hex()[:16]})" + (file and f": {file}"),
             _data_cure(config),
         )
     if config.beginning.param_root and not ready.first_roots:

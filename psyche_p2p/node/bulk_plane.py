@@ -14,6 +14,7 @@ from psyche_p2p.clock import Clock
 from psyche_p2p.config import RunConfig, canonical_bytes, run_id
 from psyche_p2p.coordinator.logfile import LogHead
 from psyche_p2p.ids import Height, RunId, Tier
+from psyche_p2p.model.schema import encode_schema, model_schema
 from psyche_p2p.net.bulk_client import BulkClient, Patience
 from psyche_p2p.net.bulk_server import BulkServer, ServerLimits
 from psyche_p2p.net.callers import AddressGate, MemberGate
@@ -46,6 +47,7 @@ class Told:
         self.height = Height(0)
         self.manifest = b""
         """Of our training data, encoded; empty while we have none."""
+        self.model_schema = model_schema(config.model)
 
     @property
     def run_id(self) -> RunId:
@@ -53,6 +55,9 @@ class Told:
 
     def data_files(self) -> bytes:
         return self.manifest
+
+    def schema(self) -> bytes:
+        return encode_schema(self.model_schema)
 
     def describe(self, wanted: Tier | None) -> RunDescription:
         if wanted is not None:

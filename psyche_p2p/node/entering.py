@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from psyche_p2p.config import RunConfig
 from psyche_p2p.coordinator.logfile import LogHead
-from psyche_p2p.data.manifest import Manifest, decode_manifest
 from psyche_p2p.errors import ConfigError, PsycheError, RemoteError, Unavailable
 from psyche_p2p.hashing import DIGEST_BYTES
 from psyche_p2p.ids import PeerId, RunId, Tier, short_id
@@ -70,23 +69,6 @@ async def fetch_config(client: BulkClient, directory: Directory, run_id: RunId) 
 async def find_beginning(client: BulkClient, directory: Directory, run_id: RunId) -> LogHead | None:
     """How the run began, as most of its peers say; None if nobody knows of it."""
     return most_described(await describe(client, _doors(directory), run_id))
-
-
-async def find_data_files(
-    client: BulkClient, directory: Directory, run_id: RunId, digest: bytes
-) -> Manifest | None:
-    """The manifest of this hash, from whichever peer gives it; None if nobody does."""
-    await directory.look_patiently()
-    for contact in _doors(directory):
-        try:
-            encoded = await client.data_files(contact, run_id)
-            manifest = decode_manifest(encoded, f"the manifest of {short_id(contact.peer)}")
-        except PsycheError as error:
-            _log.debug("no data manifest", peer=short_id(contact.peer), cause=str(error))
-            continue
-        if manifest.digest == digest:
-            return manifest
-    return None
 
 
 async def describe(

@@ -15,7 +15,7 @@ from psyche_p2p.config import RunConfig
 from psyche_p2p.consensus import Broadcast, Founding, Persist, Signer
 from psyche_p2p.coordinator import Signed, genesis_hash, rules_of
 from psyche_p2p.coordinator.logfile import LogHead
-from psyche_p2p.ids import BlockHash, PeerId, short_id
+from psyche_p2p.ids import BlockHash, PeerId, SchemaHash, short_id
 from psyche_p2p.log import get_logger
 from psyche_p2p.node.beginning import Beginnings
 from psyche_p2p.node.timers import Timers
@@ -35,6 +35,8 @@ _HOLD_MS = 3000  # so close to founding, a join that is signed anew would make a
 _OLDEST_JOIN_S = 20.0
 _EARLY_VOTES = 256
 _REPORT_S = 10.0
+_EXPLAIN_S = 2.0  # founding waits so long: joins may not grow old meanwhile
+_WARN_OF = 4
 _log = get_logger(__name__)
 
 
@@ -51,6 +53,7 @@ class FoundingWork:
         wal: FileWal,
         timers: Timers,
         ask_others: Callable[[], Awaitable[LogHead | None]],
+        explain_unlike: Callable[[PeerId, SchemaHash], Awaitable[str]],
     ) -> None:
         self._config = config
         self._rules = rules_of(config)
@@ -62,6 +65,7 @@ class FoundingWork:
         self._wal = wal
         self._timers = timers
         self._ask_others = ask_others
+        self._explain_unlike = explain_unlike
         self._founding = Founding(signer, _ATTEMPT_MS)
         self._founding.restore(wal.load())
         self._ready: dict[PeerId, tuple[Signed, int]] = {}
@@ -119,22 +123,36 @@ class FoundingWork:
                 return head
             if now_s - told_at >= _REPORT_S:
                 told_at = now_s
-                self._report()
+                await self._report()
             await asyncio.sleep(_TICK_S)
 
-    def _report(self) -> None:
+    async def _report(self) -> None:
         _log.info(
             "waiting for the run to begin",
             ready=len(self._ready),
             needed=self._rules.init_min_members,
         )
-        unlike = [peer for peer, signed in self._signed.items() if signed not in self._documents]
-        if unlike and self._is_time():
-            _log.warning(
-                "others would begin this run with something else than we: compare the output of "
-                "psyche-peer data manifest, and the versions of psyche-p2p and Python",
-                peers=",".join(map(short_id, unlike)),
-            )
+        if self._is_time():
+            unlike = [
+                peer
+                for peer, signed in self._signed.items()
+                if signed not in self._documents and peer in self._ready
+            ]
+            await asyncio.gather(*map(self._warn_of, unlike[:_WARN_OF]))
+
+    async def _warn_of(self, peer: PeerId) -> None:
+        """Say what keeps us and this peer from founding the run together."""
+        schema = self._ready[peer][0].message.schema_hash
+        try:
+            cause = await asyncio.wait_for(self._explain_unlike(peer, schema), _EXPLAIN_S)
+        except asyncio.TimeoutError:
+            cause = ""
+        _log.warning(
+            "another has signed another beginning of this run than we",
+            peer=short_id(peer),
+            cause=cause or "model and data are the same, as far as it tells",
+            cure="use the same version of psyche-p2p, the same of Python, and the same data",
+        )
 
     def _try_to_found(self) -> LogHead | None:
         if self._rules.authorities:

@@ -4,6 +4,7 @@ peer.key          the identity (made at the first start)
 certificate       the span of its TLS certificate, which with the key makes the same one again
 lock              held while a peer runs here, and says which process that is
 runs/<run id>/    log, wal, promises, store/, checkpoints/
+bookmarks/        how far `run status` has checked the logs of runs
 """
 
 from __future__ import annotations
@@ -141,6 +142,11 @@ class Home:
         folder = self._root / "runs"
         roots = sorted(folder.iterdir()) if folder.is_dir() else []
         return [RunFolder(root) for root in roots if (root / "log").exists()]
+
+    @property
+    def bookmarks(self) -> Path:
+        """Where visitors keep how far they have checked the logs of runs."""
+        return self._root / "bookmarks"
 
     def knows(self, run_id: RunId) -> bool:
         """Whether there is a log of this run here."""

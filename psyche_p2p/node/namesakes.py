@@ -12,7 +12,7 @@ from typing import Any
 from psyche_p2p.config import RunConfig, run_id
 from psyche_p2p.errors import ConfigError, LocalError, ModelError
 from psyche_p2p.ids import RunId
-from psyche_p2p.model.schema import model_schema, schema_differences, schema_hash
+from psyche_p2p.model.schema import describe_schema_difference, model_schema, schema_hash
 from psyche_p2p.net.bulk_client import BulkClient, Patience
 from psyche_p2p.net.discovery import Discovery
 from psyche_p2p.node.directory import Directory
@@ -49,11 +49,12 @@ async def require_no_namesake(
 def explain_difference(ours: RunConfig, theirs: RunConfig) -> LocalError:
     """What sets two runs of one name apart; a model that differs comes first."""
     run = f"the run {theirs.run.name!r} of this network"
-    schemas = model_schema(theirs.model), model_schema(ours.model)
-    for field, there, here in schema_differences(*schemas):
-        hashes = [schema_hash(one).hex() for one in schemas]
+    here, there = model_schema(ours.model), model_schema(theirs.model)
+    field = describe_schema_difference(here, there)
+    if field:
+        hashes = schema_hash(there).hex(), schema_hash(here).hex()
         cause = f"schema mismatch: {run} has {hashes[0]}, the run file {hashes[1]}"
-        return ModelError(f"{cause}; {field} is {there} there, {here} here", _CURE)
+        return ModelError(f"{cause}; {field}", _CURE)
     here_by_key = dict(_flat(ours.model_dump()))
     key, value = next(
         (key, value) for key, value in _flat(theirs.model_dump()) if here_by_key[key] != value

@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from functools import partial
 from pathlib import Path
 
 from psyche_p2p.blobs import BlobStore
@@ -17,7 +16,7 @@ from psyche_p2p.coordinator import State, require_invited, require_welcome, rule
 from psyche_p2p.coordinator.heard import Heard
 from psyche_p2p.ids import PeerId, RoundIndex, RunId
 from psyche_p2p.log import get_logger
-from psyche_p2p.model.schema import model_schema, schema_hash
+from psyche_p2p.model.schema import schema_hash
 from psyche_p2p.net.allocator import keep_freed_memory
 from psyche_p2p.net.gatekeeper import Judgement
 from psyche_p2p.net.gossip import Gossip
@@ -33,9 +32,10 @@ from psyche_p2p.node.beginning import (
 from psyche_p2p.node.blob_desk import BlobDesk
 from psyche_p2p.node.bulk_plane import BulkPlane, Told
 from psyche_p2p.node.checkpoints import Checkpoints
+from psyche_p2p.node.comparison import Comparison
 from psyche_p2p.node.directory import Directory
 from psyche_p2p.node.donors import PeerDonors
-from psyche_p2p.node.entering import find_beginning, find_data_files
+from psyche_p2p.node.entering import find_beginning
 from psyche_p2p.node.founding_work import FoundingWork
 from psyche_p2p.node.home import Home, RunFolder
 from psyche_p2p.node.joining import make_join, next_nonce
@@ -138,7 +138,7 @@ class Peer:
         self._store = BlobStore.open(self._folder.store, options.store_bytes)
         self._offers = ParameterOffers(self._clock)
         self._told = Told(config, self._offers)
-        self._schema = schema_hash(model_schema(config.model))
+        self._schema = schema_hash(self._told.model_schema)
         self._statements = StatementPool(self._run_id, self._is_member, NO_FRONTIER, self._dispatch)
         self._bulk = await stack.enter_async_context(
             BulkPlane(
@@ -157,6 +157,7 @@ class Peer:
         )
         self._bulk.swarm.book.on_lie = lambda peer, what: self._emit(events.Accused(peer, what))
         self._directory = self._directory_of(self._run_id)
+        self._comparison = Comparison(self._told, self._bulk.joiner_client, self._directory)
         self._voice = Voice(
             IdentitySigner(self._identity, self._run_id),
             Promises.open(self._folder.promises),
@@ -214,11 +215,11 @@ class Peer:
         wal, has_wal = open_wal(self._folder.wal, self._run_id)
         log = await self._open_log(wal)
         self._told.head, self._told.log = log.head, log
-        if self._ready is not None:
-            ask = partial(find_data_files, self._bulk.joiner_client, self._directory, self._run_id)
-            await require_same_beginning(log.head, self._config, self._ready, self._schema, ask)
         state = replay_own(log, self._settled.on_state)
         require_welcome(state, self._identity.peer_id)
+        await require_same_beginning(
+            log.head, self._config, self._ready, self._schema, self._comparison
+        )
         self._directory.follow(state)
         await self._directory.look_patiently()
         doors = list(self._directory.open_doors().values())
@@ -252,6 +253,7 @@ class Peer:
             wal,
             self._timers,
             lambda: find_beginning(self._bulk.joiner_client, self._directory, self._run_id),
+            self._comparison.explain,
         )
         for envelope in self._early:  # said while our trainer was loading
             self._founding.on_envelope(envelope)

@@ -1,6 +1,6 @@
 """A run seen from outside: found, described, its log fetched and checked, and no part taken in it.
 
-A visitor has an identity of the moment, stores nothing, and announces nothing.
+A visitor has an identity of the moment, and announces nothing. It may keep how far it has checked.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from psyche_p2p.clock import Clock
 from psyche_p2p.config import RunConfig
 from psyche_p2p.coordinator import State
-from psyche_p2p.coordinator.logfile import begin_log
+from psyche_p2p.coordinator.logfile import LogHead, begin_log
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import Height, PeerId, RunId
 from psyche_p2p.net.bulk_client import BulkClient, Patience
 from psyche_p2p.net.daemon import Daemon, DaemonConfig
-from psyche_p2p.net.description import Description, most_described
+from psyche_p2p.net.description import most_described
 from psyche_p2p.net.discovery import Discovery
 from psyche_p2p.net.multiaddr import Multiaddr, parse_multiaddr
 from psyche_p2p.net.tls import MemberTrust
+from psyche_p2p.node.bookmarks import NO_BOOKMARKS, Bookmarks
 from psyche_p2p.node.directory import Directory
 from psyche_p2p.node.entering import describe, fetch_config, find_run
 from psyche_p2p.node.replay import catch_up
@@ -39,6 +40,8 @@ class Visitor:
     discovery: Discovery
     _client: BulkClient
     _directory: Directory
+    _bookmarks: Bookmarks
+    _head: LogHead | None = None
     state: State | None = None
     """After the last block that was fetched and checked; None while the run has not begun."""
     heights: dict[PeerId, Height] = field(default_factory=dict)
@@ -50,11 +53,14 @@ class Visitor:
         doors = list(self._directory.open_doors().values())
         described = await describe(self._client, doors, self.run_id)
         self.heights = {one.contact.peer: one.height for one in described}
-        if self.state is None:
-            self.state = _begin(described)
-        if self.state is not None:
+        if self._head is None:
+            self._head = most_described(described)
+        if self._head is not None:
+            known = self.state or self._bookmarks.find(self._head) or begin_log(self._head)
             contacts = [one.contact for one in described]
-            self.state = await catch_up(self.state, _Nowhere(), self._client, contacts, on_state)
+            self.state = await catch_up(known, _Nowhere(), self._client, contacts, on_state)
+            if self.state is not known:
+                self._bookmarks.keep(self._head, self.state)
         return self.state
 
 
@@ -67,7 +73,10 @@ class _Nowhere:
 
 @asynccontextmanager
 async def visit(
-    bootstrap: tuple[Multiaddr, ...], wanted: str | None, clock: Clock
+    bootstrap: tuple[Multiaddr, ...],
+    wanted: str | None,
+    clock: Clock,
+    bookmarks: Bookmarks = NO_BOOKMARKS,
 ) -> AsyncIterator[Visitor]:
     """Enter the network and find a run by its name or id; Unavailable if it is not there."""
     async with AsyncExitStack() as stack:
@@ -79,13 +88,8 @@ async def visit(
         run_id = await find_run(discovery, wanted)
         directory = Directory(run_id, guest.peer_id, discovery, MemberTrust(clock), _trust_nobody)
         run_config = await fetch_config(client, directory, run_id)
-        yield Visitor(run_id, run_config, daemon, discovery, client, directory)
+        yield Visitor(run_id, run_config, daemon, discovery, client, directory, bookmarks)
 
 
 async def _trust_nobody() -> None:
     """A visitor serves no members, so there is nothing to renew."""
-
-
-def _begin(described: list[Description]) -> State | None:
-    head = most_described(described)
-    return None if head is None else begin_log(head)

@@ -90,6 +90,10 @@ def broken_by(**changes: Any) -> list[str]:
         ({"distillation__top_k": 257}, "distillation.top_k"),
         ({"distillation__combine": "mix", "distillation__beta_max": 1.5}, "distillation.beta_max"),
         ({"distillation__enabled": True, "model__max_tier": 0}, "distillation.enabled"),
+        ({"distillation__enabled": True, "distillation__targets_wait_s": 60.0},
+         "distillation.targets_wait_s"),
+        ({"distillation__enabled": True, "rounds__max_round_train_s": 30.0},
+         "distillation.targets_wait_s"),
         ({"distillation__suffix_gate__enabled": True, "model__max_tier": 0},
          "distillation.suffix_gate.enabled"),
         ({"distillation__suffix_gate__enabled": True, "distillation__suffix_gate__prefix_tier": 3},
@@ -113,6 +117,9 @@ def test_a_broken_rule_names_its_key(changes: dict[str, Any], expected: str) -> 
         {"optimizer__kind": "adamw", "members__max_members": 1},
         {"schedule__kind": "warmup_stable_decay", "schedule__decay_rounds": 290},
         {"distillation__synergy__phase_a_rounds": 5, "distillation__synergy__ramp_rounds": 5},
+        {"distillation__enabled": True},
+        {"distillation__enabled": True, "distillation__targets_wait_s": 59.9},
+        {"distillation__targets_wait_s": 600.0},
     ],
 )
 def test_a_kept_rule_is_silent(changes: dict[str, Any]) -> None:
@@ -136,3 +143,15 @@ def test_a_mirror_is_an_address_of_the_web(address: str) -> None:
 @pytest.mark.parametrize("address", ["http://a/", "https://a.example:8443/x/y", "http://[::1]:80/"])
 def test_good_mirrors(address: str) -> None:
     assert broken_by(data__provider="http", data__mirrors=(address,)) == []
+
+
+def test_a_wait_that_outlasts_the_round_is_told_with_its_cure() -> None:
+    values: dict[str, Any] = load_run_config(CONFIGS / "nano.toml").model_dump()
+    values["distillation"] |= {"enabled": True, "targets_wait_s": 90.0}
+    with pytest.raises(InvalidConfigError) as caught:
+        check_run_config(values, "run.toml")
+    assert str(caught.value) == (
+        "run.toml: distillation.targets_wait_s = 90.0: must be below rounds.max_round_train_s "
+        "(60.0): a student that waits longer for its targets has no time left to train; lower it "
+        "or raise the other"
+    )

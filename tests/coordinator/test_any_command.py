@@ -43,7 +43,7 @@ CONFIG = make_config(
     members={"min_members": 2, "init_min_members": 2, "max_members": 7},
     rounds={"epoch_s": 300.0, "equal_batches": False},
     verification={"verification_percent": 50},
-    distillation={"enabled": True},
+    distillation={"enabled": True, "targets_wait_s": 30.0},
 )
 people = st.integers(1, 9).map(lambda index: identity(index).peer_id)
 

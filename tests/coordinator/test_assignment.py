@@ -28,7 +28,7 @@ from tests.coordinator.world import identity, make_config, make_join
 EQUAL = rules_of(make_config())
 BY_SPEED = rules_of(make_config(rounds={"equal_batches": False}))
 CHECKED = rules_of(make_config(verification={"verification_percent": 30}))
-TAUGHT = rules_of(make_config(distillation={"enabled": True}))
+TAUGHT = rules_of(make_config(distillation={"enabled": True, "targets_wait_s": 30.0}))
 seeds = st.binary(min_size=32, max_size=32)
 
 

@@ -32,7 +32,7 @@ from tests.coordinator.world import (
 
 CONFIG = make_config(
     run={"total_rounds": 4, "owner": identity(60).peer_id},
-    distillation={"enabled": True},
+    distillation={"enabled": True, "targets_wait_s": 30.0},
     verification={"verification_percent": 50},
 )
 

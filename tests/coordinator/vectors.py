@@ -33,7 +33,7 @@ CONFIG = make_config(
         "global_batch_size_warmup_tokens": 10_000,
     },
     verification={"verification_percent": 40},
-    distillation={"enabled": True},
+    distillation={"enabled": True, "targets_wait_s": 30.0},
     schedule={"kind": "cosine", "learning_rate": 2e-3, "warmup_rounds": 2},
 )
 _ROLES = {5: (Role.TRAINER,), 7: (Role.WITNESS,)}

@@ -54,6 +54,9 @@ class Told:
     def data_files(self) -> bytes:
         return b"the files"
 
+    def schema(self) -> bytes:
+        return b"the schema"
+
     def describe(self, wanted: Tier | None) -> RunDescription:
         self.asked_for.append(wanted)
         return self.description

@@ -94,6 +94,9 @@ class Donor:
     def data_files(self) -> bytes:
         return b"the files"
 
+    def schema(self) -> bytes:
+        return b"the schema"
+
     def describe(self, wanted: Tier | None) -> RunDescription:
         if wanted is not None:
             self.offers.note_wanted(wanted)

@@ -29,11 +29,13 @@ from psyche_p2p.blobs import (
 from psyche_p2p.blobs.manifest import compute_manifest
 from psyche_p2p.cli.main import main
 from psyche_p2p.codec import Coefficients
+from psyche_p2p.config import ModelConfig
 from psyche_p2p.consensus import Broadcast, Effect
 from psyche_p2p.coordinator import State
 from psyche_p2p.ids import BlobHash, EpochIndex, RoundIndex, Tier
+from psyche_p2p.model.schema import Schema, model_schema
 from psyche_p2p.net.shelf import OpenBlob
-from psyche_p2p.node import participation
+from psyche_p2p.node import bulk_plane, participation
 from psyche_p2p.node import peer as node_peer
 from psyche_p2p.node import rounds as node_rounds
 from psyche_p2p.node.bulk_plane import Told
@@ -52,6 +54,7 @@ DIE_PROPOSING = "die-proposing"
 CORRUPT = "corrupt"
 OTHER_CONFIG = "other-config"
 BAD_TARGETS = "bad-targets"
+OTHER_SCHEMA = "other-schema"
 
 
 class LyingRounds(RoundWork):
@@ -172,6 +175,11 @@ class ForgingTold(Told):
         return replace(told, config=told.config.replace(b"128", b"256"))
 
 
+def _other_schema(config: ModelConfig) -> Schema:
+    """Of a version of this software whose model has one thing more."""
+    return dict(sorted({**model_schema(config), "config.qk_norm": "True"}.items()))
+
+
 class BrokenPromises(Promises):
     """Remembers nothing that it committed to."""
 
@@ -235,6 +243,8 @@ def _begin(lies: list[str], arguments: list[str]) -> None:
         replacements.append((node_rounds, "Teaching", LyingTeaching))
     if OTHER_CONFIG in lies:
         replacements.append((node_peer, "Told", ForgingTold))
+    if OTHER_SCHEMA in lies:
+        replacements.append((bulk_plane, "model_schema", _other_schema))
     for module, name, part in replacements:
         setattr(module, name, part)
     main(arguments)

@@ -9,24 +9,26 @@ from __future__ import annotations
 import os
 import random
 import re
+import shlex
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from psyche_p2p.errors import ExitCode
-from psyche_p2p.identity import Identity
 from psyche_p2p.observe.events import Restarted, Stopped
 from tests.node.faults.network import NANO, PEER, ROOT, Network, liar
+from tests.node.faults.operator import begin, end, read_until, refuse
+from tests.node.faults.other_python import make_stdlib
 from tests.small_disk import small_disk
 
 pytestmark = pytest.mark.slow
 
-WAIT_S = 120
 TOKENS = "corpus.bin"
 ON_TOKENS = (
     "members.init_min_members=1",
@@ -84,42 +86,34 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         assert network.peers[0].error_lines() == []
 
 
-def begin(
-    home: Path, command: str, *words: str, program: Sequence[str] = PEER
-) -> subprocess.Popen[str]:
-    listen = [] if "--listen" in words else ["--listen", "127.0.0.1:0"]
-    return subprocess.Popen(
-        [*program, command, "--home", str(home), *listen, *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Its exit code, and the one line that it says about it."""
+@pytest.fixture(scope="module")
+def founders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[subprocess.Popen[str]]]:
+    """Two who are to begin a run together, each on its own Python."""
+    folder = tmp_path_factory.mktemp("founders")
+    run_file = folder / "run.toml"
+    run_file.write_text(NANO.read_text().replace("[members]", "[members]\ninit_min_members = 2"))
+    stdlib = make_stdlib(folder / "stdlib", "abc.py")
+    trainer = shlex.join([sys.executable, "-m", "tests.node.faults.other_python", str(stdlib)])
+    words = ["--tier", "2", "--threads", "1", "--run-file", str(run_file)]
+    peers = [begin(folder / "one", "start", *words)]
     try:
-        _, said = process.communicate(timeout=WAIT_S)
+        bootstrap = read_until(peers[0], "bootstrap=").split("bootstrap=")[1].strip()
+        coming = [*words, "--bootstrap", bootstrap, "--trainer-command", trainer]
+        peers.append(begin(folder / "other", "start", *coming))
+        yield peers
     finally:
-        process.kill()
-    assert "Traceback" not in said, said
-    lines = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, said
-    assert said.splitlines()[-1] == lines[0], said
-    assert "; " in lines[0], f"no cure: {lines[0]}"
-    return process.returncode, lines[0]
-
-
-def refuse(home: Path, command: str, *words: str) -> tuple[int, str]:
-    return end(begin(home, command, *words))
+        for peer in peers:
+            peer.kill()
+            peer.communicate()
 
 
 # What takes the whole patience of a newcomer is waited for together, and beside the other tests.
 
 
 @pytest.fixture(scope="module", autouse=True)
-def impatient(host: Host) -> Iterator[dict[str, subprocess.Popen[str]]]:
+def impatient(
+    host: Host, founders: list[subprocess.Popen[str]]
+) -> Iterator[dict[str, subprocess.Popen[str]]]:
     forger_home = host.folder / "forger"
     forger_home.mkdir()
     run_file = host.folder / "forged.toml"
@@ -135,15 +129,10 @@ def impatient(host: Host) -> Iterator[dict[str, subprocess.Popen[str]]]:
         ),
     ]
     try:
-        assert helpers[0].stderr is not None
         assert helpers[1].stdout is not None
-        forger = next(
-            line.split("bootstrap=")[1].strip()
-            for line in helpers[0].stderr
-            if "bootstrap=" in line
-        )
+        forger = read_until(helpers[0], "bootstrap=").split("bootstrap=")[1].strip()
         lonely = helpers[1].stdout.readline().strip()
-        yield {
+        newcomers = {
             name: begin(host.folder / name, "witness", *words)
             for name, words in {
                 "id": host.coming("--run", "ff" * 32),
@@ -152,6 +141,8 @@ def impatient(host: Host) -> Iterator[dict[str, subprocess.Popen[str]]]:
                 "forged": ["--bootstrap", forger],
             }.items()
         }
+        helpers += newcomers.values()
+        yield newcomers
     finally:
         for helper in helpers:
             helper.kill()
@@ -184,6 +175,16 @@ def test_a_run_file_that_is_not_the_networks(
     run_file.write_text(host.run_file.replace(old, new))
     found, line = refuse(tmp_path / "home", "witness", *host.coming("--run-file", str(run_file)))
     assert (found, bool(re.search(expected, line))) == (code, True), line
+
+
+def test_software_whose_model_is_another(host: Host, tmp_path: Path) -> None:
+    words = host.coming("--run", host.name)
+    code, line = end(begin(tmp_path / "home", "witness", *words, program=liar("other-schema")))
+    assert code == ExitCode.MODEL, line
+    hashes = "schema mismatch: the run has [0-9a-f]{64}, this software has [0-9a-f]{64}"
+    assert re.search(f"{hashes}: config.qk_norm is \\(none\\) there, True here; use the", line), (
+        line
+    )
 
 
 def test_a_run_and_a_run_file_that_differ(host: Host, tmp_path: Path) -> None:
@@ -245,15 +246,6 @@ def test_a_taken_port(host: Host, tmp_path: Path, step: int) -> None:
     assert str(port) in line
 
 
-@pytest.mark.long
-def test_nobody_at_the_bootstrap_address(tmp_path: Path) -> None:
-    nobody = Identity.from_seed(b"n" * 32).peer_id
-    words = ["--bootstrap", f"/ip4/127.0.0.1/tcp/1/p2p/{nobody}"]
-    code, line = refuse(tmp_path, "witness", *words)
-    assert code == ExitCode.NETWORK, line
-    assert "127.0.0.1/tcp/1" in line
-
-
 def test_a_disk_that_is_full(host: Host, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 1 << 16) as disk:
         (disk / "filler").write_bytes(bytes((1 << 16) - 8192))
@@ -275,3 +267,11 @@ def test_no_such_run(impatient: dict[str, subprocess.Popen[str]], name: str, exp
     code, line = end(impatient[name])
     assert code == ExitCode.NETWORK, line
     assert expected in line
+
+
+def test_founders_on_two_pythons(founders: list[subprocess.Popen[str]]) -> None:
+    """Neither ends, for the other may be mended; each says which file differs."""
+    for peer in founders:
+        line = read_until(peer, "another has signed another beginning of this run")
+        said = r'cause="abc.py differs: \d+ bytes of hash \w+ here, \d+ bytes of hash \w+ there"'
+        assert re.search(said, line), line
