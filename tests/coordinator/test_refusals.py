@@ -33,7 +33,8 @@ TIERS = {1: 0, 2: 0, 3: 0, 4: 0, 5: 1, 6: 2, 7: 2}  # seven witnesses: two may l
 def teaching(tiers: dict[int, int] | None = None) -> World:
     """A distilling run whose second round is open: it knows how long a round takes."""
     joins = {index: make_join(tier=tier) for index, tier in (tiers or TIERS).items()}
-    config = make_config(distillation={"enabled": True}, members={"max_missed_rounds": 2})
+    teaching = {"enabled": True, "targets_wait_s": 30.0}
+    config = make_config(distillation=teaching, members={"max_missed_rounds": 2})
     world = World.start(config, joins)
     world.run_until(Phase.TRAIN, rounds=1)
     return world

@@ -65,6 +65,9 @@ class Told:
     def data_files(self) -> bytes:
         return b""
 
+    def schema(self) -> bytes:
+        return b""
+
     def describe(self, wanted: Tier | None) -> RunDescription:
         return RunDescription(canonical_bytes(CONFIG), None, None, Height(0), (OFFER,))
 

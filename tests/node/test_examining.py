@@ -38,6 +38,7 @@ FORMS = ("plain", "compact")
 
 def config_of(form: str = "plain", **changes: Any) -> RunConfig:
     distillation = {"enabled": True, "top_k": TOP_K, "targets_form": form, "logits_to_keep": 8}
+    distillation["targets_wait_s"] = 30.0
     return make_config(distillation=distillation | changes)
 
 
