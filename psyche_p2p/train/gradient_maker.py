@@ -72,6 +72,12 @@ class GradientMaker:
         self._emit(Warned(f"out of memory: now {self.micro_batch} samples at once"))
 
 
+def compile_blocks(model: Transformer) -> None:
+    """Have torch.compile make each decoder block's code when it first runs."""
+    for block in model.model.layers:
+        block.compile()
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """CUDA has an exception of its own for this; the CPU's allocator only a sentence."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

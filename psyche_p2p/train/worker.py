@@ -24,7 +24,7 @@ from psyche_p2p.ids import Tier
 from psyche_p2p.model.gradients import best_precision
 from psyche_p2p.model.transformer import Transformer, empty_model
 from psyche_p2p.train.device import choose_device, set_threads
-from psyche_p2p.train.gradient_maker import GradientMaker
+from psyche_p2p.train.gradient_maker import GradientMaker, compile_blocks
 from psyche_p2p.train.memory import largest_micro_batch, require_memory
 from psyche_p2p.train.messages import Failed
 from psyche_p2p.train.parent import die_with_parent, is_child_of
@@ -32,7 +32,6 @@ from psyche_p2p.train.pipe import MessagePipe
 from psyche_p2p.train.process_group import ProcessGroup
 from psyche_p2p.train.team import gradients_of, share_of, tensors_of
 from psyche_p2p.train.worker_messages import Step, StepDone, WorkerReady, WorkerSetup
-from psyche_p2p.train.workshop import compile_blocks
 
 
 class Worker:

@@ -24,6 +24,7 @@ from psyche_p2p.model.transformer import Transformer
 from psyche_p2p.optim.interface import Optimizer
 from psyche_p2p.optim.make import make_optimizer
 from psyche_p2p.train.device import choose_devices, count_on_cpu, set_threads
+from psyche_p2p.train.gradient_maker import compile_blocks
 from psyche_p2p.train.memory import largest_micro_batch, require_memory
 from psyche_p2p.train.messages import Setup
 
@@ -86,12 +87,6 @@ def open_workshop(setup: Setup) -> Workshop:
         micro_batch=setup.micro_batch or largest_micro_batch(config, tier, device, share, sharing),
         first_roots=() if checkpoint is None else checkpoint.compute_roots(config.model),
     )
-
-
-def compile_blocks(model: Transformer) -> None:
-    """Have torch.compile make each decoder block's code when it first runs."""
-    for block in model.model.layers:
-        block.compile()
 
 
 def _load(config: RunConfig, tier: Tier, checkpoint: Checkpoint | None) -> Transformer:
