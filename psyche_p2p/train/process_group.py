@@ -55,7 +55,7 @@ class ProcessGroup:
             torch.cuda.set_device(self._device)
         dist.init_process_group(
             self._backend,
-            store=dist.FileStore(self._meeting, self._ranks),
+            store=dist.FileStore(self._meeting, self._ranks),  # type: ignore[attr-defined]
             rank=self._rank,
             world_size=self._ranks,
             device_id=self._device if on_gpu else None,
