@@ -44,8 +44,13 @@ def test_shares_are_neighbours_and_differ_by_at_most_one(samples: int, ranks: in
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_two_processes_contribute_what_one_does(tmp_path: Path) -> None:
-    """A student, plain at first and then taught; batches of all sizes, also of one sample."""
+def test_two_processes_contribute_what_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A student, plain at first and then taught; batches of all sizes, also of one sample.
+
+    Before that a step fails in the first process, which leaves no answer behind for the next.
+    """
     config = config_with()
     teacher = trainer_in(tmp_path, 0, config)
     with ExitStack() as stack:
@@ -53,6 +58,10 @@ def test_two_processes_contribute_what_one_does(tmp_path: Path) -> None:
             stack.enter_context(trainer_on(device, tmp_path, config, tier=2))
             for device in ("cpu,cpu", "cpu", "cpu")
         )
+        with monkeypatch.context() as broken:
+            broken.setattr(gradient_maker, "accumulate_gradients", fail)
+            with pytest.raises(ModelError, match="for a test"):
+                team.train(Train(0, 0, 8, 12, BITS))
         for round_index, size in enumerate(SIZES):
             targets = teacher.make_targets(MakeTargets(0, round_index, 8, 8 + size)).blob
             command = Train(0, round_index, 8, 8 + size, BITS, teacher=TEACHER, targets=targets)
@@ -94,18 +103,13 @@ def test_masks_and_local_steps_are_weighted_by_predictions(tmp_path: Path) -> No
                 one.apply(Apply(round_index, (found.blob,), BITS))
 
 
-def test_after_many_rounds_of_its_own_it_is_where_one_process_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Three processes; and a step that fails here leaves no answer behind for the next."""
+@pytest.mark.long
+def test_after_many_rounds_of_its_own_it_is_where_one_process_is(tmp_path: Path) -> None:
+    """Three processes."""
     config = config_with(distillation={"enabled": False})
     losses = []
     for device in ("cpu,cpu,cpu", "cpu"):
         with trainer_on(device, tmp_path, config, tier=0) as trainer:
-            with monkeypatch.context() as broken:
-                broken.setattr(gradient_maker, "accumulate_gradients", fail)
-                with pytest.raises(ModelError, match="for a test"):
-                    trainer.train(Train(0, 0, 0, 8, BITS))
             for round_index in range(20):
                 start = 8 * round_index
                 trained = trainer.train(Train(0, round_index, start, start + 8, BITS))
