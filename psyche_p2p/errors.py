@@ -94,6 +94,17 @@ class ResourceError(LocalError):
     exit_code = ExitCode.RESOURCES
 
 
+_KINDS: dict[ExitCode, type[LocalError]] = {
+    kind.exit_code: kind
+    for kind in (ConfigError, IdentityError, StorageError, ModelError, DataError, ResourceError)
+}
+
+
+def local_error(exit_code: ExitCode, cause: str, cure: str = "") -> LocalError:
+    """The error that a child process had, from what it said of it."""
+    return _KINDS.get(exit_code, LocalError)(cause, cure)
+
+
 class RemoteError(PsycheError):
     """A peer sent something unacceptable."""
 

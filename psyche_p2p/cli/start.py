@@ -96,7 +96,13 @@ def _shared(command: CommandT) -> CommandT:
     show_default=True,
     help="How much of the model: 0 all of it, 1 half of each FFN, 2 a quarter, ...",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="auto, cpu, cuda, cuda:N or mps. Several, like cuda:0,cuda:1, share this peer's batches: "
+    "a process each, one contribution.",
+)
 @click.option(
     "--threads",
     type=click.IntRange(min=0),

@@ -35,7 +35,13 @@ def plan_distillation(
     config: DistillationConfig, beta_requested: float, targets: TeacherTargets
 ) -> DistillationPlan:
     """The weights of a batch's loss; from the teacher alone, so that portions do not matter."""
-    mass = targets.mean_top_mass()
+    return plan_for_mass(config, beta_requested, targets.mean_top_mass())
+
+
+def plan_for_mass(
+    config: DistillationConfig, beta_requested: float, mass: float
+) -> DistillationPlan:
+    """The same, from the probability that the teacher's kept logits claim over the batch."""
     beta = beta_requested if mass >= config.min_teacher_topk_mass else 0.0
     scale = 1 / min(max(mass, config.kd_q_topk_mass_floor), 1.0)
     plain = 1 - beta if config.combine == "mix" else 1.0

@@ -63,14 +63,16 @@ def accumulate_gradients(
     micro_batch: int | None = None,
     precision: Precision = Precision.FLOAT32,
     batch_loss: BatchLoss | None = None,
+    predicted: int | None = None,
 ) -> float:
     """Add the batch's mean gradient to every `parameter.grad`; returns the batch's mean loss.
 
     The loss is cross-entropy unless `batch_loss` is given. The mean is over predicted tokens,
-    however the batch is cut into portions.
+    however the batch is cut into portions. If these samples are only a part of the batch,
+    `predicted` is the number of its predictions; the sum over all parts is then the mean.
     """
     count, compute = len(tokens_bt), batch_loss or _cross_entropy
-    predicted, total = count_predicted(tokens_bt), 0.0
+    predicted, total = predicted or count_predicted(tokens_bt), 0.0
     for begin in range(0, count, micro_batch or count):
         samples = slice(begin, min(begin + (micro_batch or count), count))
         with precision.autocast(tokens_bt.device):

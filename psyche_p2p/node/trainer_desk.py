@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 
 from typing_extensions import Self
@@ -91,7 +92,8 @@ class TrainerDesk:
             if process is None:
                 raise Unavailable("the trainer is not running")
             try:
-                await process.send(command)
+                with suppress(Unavailable):  # its last words, if it died meanwhile, come first
+                    await process.send(command)
                 return await self._answer(process)
             except Unavailable as error:
                 if self._process is None:

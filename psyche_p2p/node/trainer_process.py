@@ -13,26 +13,12 @@ from typing import Any
 
 from typing_extensions import Self
 
-from psyche_p2p.errors import (
-    ConfigError,
-    DataError,
-    ExitCode,
-    LocalError,
-    ModelError,
-    PsycheError,
-    ResourceError,
-    StorageError,
-    Unavailable,
-)
+from psyche_p2p.errors import ExitCode, LocalError, PsycheError, Unavailable, local_error
 from psyche_p2p.train.messages import Command, Event, Failed, Ready, Setup
 from psyche_p2p.train.pipe import MAX_LINE_BYTES, decode_message, encode_message
 
 TRAINER = (sys.executable, "-m", "psyche_p2p.train")
 """The trainer's command; two file descriptors are added, where it reads and where it writes."""
-_KINDS: dict[ExitCode, type[LocalError]] = {
-    kind.exit_code: kind
-    for kind in (ConfigError, StorageError, ModelError, DataError, ResourceError)
-}
 _GRACE_S = 1.5  # what a trainer may take to notice that its pipe is closed
 
 
@@ -46,8 +32,7 @@ class TrainerFailed(PsycheError):
 
     def as_local_error(self) -> LocalError:
         """The same as this peer's own error, for a trainer that cannot even begin."""
-        kind = _KINDS.get(self.exit_code, LocalError)
-        return kind(self.cause, self.cure)
+        return local_error(self.exit_code, self.cause, self.cure)
 
 
 class TrainerProcess:

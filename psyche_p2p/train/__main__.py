@@ -6,11 +6,12 @@ the peer's to handle: it reaches the whole group of processes, and a round may y
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 
 from psyche_p2p.errors import LocalError, PsycheError
 from psyche_p2p.train.messages import (
@@ -23,36 +24,43 @@ from psyche_p2p.train.messages import (
     Setup,
     Snapshot,
     Train,
+    Warned,
 )
+from psyche_p2p.train.parent import die_with_parent
 from psyche_p2p.train.pipe import MessagePipe
+from psyche_p2p.train.team import start_team
 from psyche_p2p.train.trainer import Trainer
 from psyche_p2p.train.workshop import open_workshop
 
-_PR_SET_PDEATHSIG = 1
+_WITHOUT_A_WORKER = 1
 
 
 def main() -> int:
     """Serve one peer; 0 when it has closed the pipe, else the exit code of what went wrong."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent()
+    die_with_parent()
     incoming, outgoing = (int(argument) for argument in sys.argv[1:3])
     with os.fdopen(incoming, "rb") as commands, os.fdopen(outgoing, "wb") as events:
         pipe = MessagePipe(commands, events)
         setup = pipe.receive()
         if setup is None:
             return 0
-        trainer = _begin(pipe, setup)
-        if trainer is None:
-            return 1
-        while (command := pipe.receive()) is not None:
-            pipe.send(_carry_out(trainer, command))
+        with ExitStack() as stack:
+            trainer = _begin(pipe, setup, stack)
+            if trainer is None:
+                return 1
+            while (command := pipe.receive()) is not None:
+                pipe.send(_carry_out(trainer, command))
     return 0
 
 
-def _begin(pipe: MessagePipe, setup: Setup) -> Trainer | None:
+def _begin(pipe: MessagePipe, setup: Setup, stack: ExitStack) -> Trainer | None:
     began = time.monotonic()
     try:
-        trainer = Trainer(open_workshop(setup), pipe.send)
+        team = start_team(setup, stack, pipe.send, _end_with(pipe))  # they load while we do
+        shop = open_workshop(setup)
+        team.join(shop.model, stack)
+        trainer = Trainer(shop, pipe.send, team)
     except PsycheError as error:
         pipe.send(_failed("Setup", error))
         return None
@@ -87,10 +95,14 @@ def _failed(command: str, error: PsycheError) -> Failed:
     return Failed(command, error.cause, error.cure, int(error.exit_code))
 
 
-def _die_with_parent() -> None:
-    """Linux tells a child when its parent dies; elsewhere the closed pipe has to do."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _end_with(pipe: MessagePipe) -> Callable[[str], None]:
+    """What ends this process when a worker died: the peer starts all of them again."""
+
+    def end(reason: str) -> None:
+        pipe.send(Warned(reason))
+        os._exit(_WITHOUT_A_WORKER)
+
+    return end
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
-"""Which device to train on, and how many threads are this trainer's share of the machine."""
+"""Which devices to train on, and how many threads are this trainer's share of the machine."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
 
 import torch
 
 from psyche_p2p.errors import ResourceError
 
 DEVICE_HELP = "auto, cpu, cuda, cuda:N or mps"
+_NAMED_DEVICES = 8
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -25,10 +28,35 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def set_threads(threads: int) -> None:
-    """Limit torch to so many threads; 0 leaves one core in four to the rest of the machine."""
+def choose_devices(wanted: str) -> tuple[torch.device, ...]:
+    """The devices of a `--device` option, one for each of the peer's training processes."""
+    names = wanted.split(",")
+    if len(names) == 1:
+        return (choose_device(wanted),)
+    if sys.platform != "linux":
+        raise ResourceError(f"{wanted!r} are several devices, which need Linux", "name one device")
+    if "auto" in names:
+        raise ResourceError("auto is one device", "name each, like cuda:0,cuda:1")
+    return tuple(choose_device("cuda:0" if name == "cuda" else name) for name in names)
+
+
+def count_on_cpu(devices: Sequence[torch.device]) -> int:
+    """How many of the processes share the threads; at least one."""
+    return max(1, sum(device.type == "cpu" for device in devices))
+
+
+def describe_devices(devices: Sequence[torch.device]) -> str:
+    """What others are told about them; short, however many they are."""
+    if len(devices) > _NAMED_DEVICES:
+        return f"{devices[0]} and {len(devices) - 1} more"
+    return ",".join(map(str, devices))
+
+
+def set_threads(threads: int, processes: int = 1) -> None:
+    """Limit torch to a share of so many threads; 0 leaves one core in four to the machine."""
     cores = available_cores()
-    torch.set_num_threads(threads if threads > 0 else max(1, cores - cores // 4))
+    threads = threads if threads > 0 else cores - cores // 4
+    torch.set_num_threads(max(1, threads // processes))
 
 
 def available_cores() -> int:

@@ -22,6 +22,7 @@ from psyche_p2p.model.tiers import tier_width
 _FLOAT_BYTES = 4
 # float32 copies of every parameter: masters, the working copy, its gradient, and then
 _BUFFERS = {"distro": 1, "sparse_loco": 4, "adamw": 2}  # momentum; moments, start, feedback
+_WORKER_COPIES = 2
 _LOGITS_AT_ONCE = 512
 _PROCESS_BYTES = 300 << 20  # torch itself
 _HIDDEN_COPIES, _FFN_COPIES = 12, 4  # of a block's activations that autograd keeps
@@ -35,6 +36,13 @@ def estimate_bytes(config: RunConfig, tier: Tier, micro_batch: int) -> int:
     return fixed + micro_batch * _sample_bytes(config.model, config.data.sequence_length, tier)
 
 
+def estimate_worker_bytes(config: RunConfig, tier: Tier, micro_batch: int) -> int:
+    """What each further process of a trainer needs: parameters, gradients, activations."""
+    count = sum(math.prod(shape) for shape in parameter_shapes(config.model, tier).values())
+    fixed = _PROCESS_BYTES + count * _WORKER_COPIES * _FLOAT_BYTES
+    return fixed + micro_batch * _sample_bytes(config.model, config.data.sequence_length, tier)
+
+
 def available_bytes(device: torch.device) -> int:
     """The memory this process could still get."""
     if device.type == "cuda":
@@ -42,22 +50,34 @@ def available_bytes(device: torch.device) -> int:
     return _available_main_memory()
 
 
-def require_memory(config: RunConfig, tier: Tier, device: torch.device) -> None:
-    """ResourceError, naming the largest tier that fits, if one sample at a time is too much."""
-    have = available_bytes(device)
-    need = estimate_bytes(config, tier, micro_batch=1)
+def require_memory(
+    config: RunConfig, tier: Tier, device: torch.device, *, trainers: int = 1, workers: int = 0
+) -> None:
+    """ResourceError, naming the largest tier that fits, if one sample at a time is too much.
+
+    So many processes share the device: `trainers` with an optimizer, `workers` without.
+    """
+
+    def need_of(tier: Tier) -> int:
+        each = estimate_bytes(config, tier, micro_batch=1)
+        return trainers * each + workers * estimate_worker_bytes(config, tier, micro_batch=1)
+
+    have, need = available_bytes(device), need_of(tier)
     if need <= have:
         return
     smaller = [Tier(other) for other in range(tier + 1, config.model.max_tier + 1)]
-    fitting = [other for other in smaller if estimate_bytes(config, other, 1) <= have]
+    fitting = [other for other in smaller if need_of(other) <= have]
     cure = f"use --tier {fitting[0]}" if fitting else "use a device with more memory"
-    cause = f"tier {tier} needs about {_gigabytes(need)}, this device has {_gigabytes(have)}"
+    where = "this device" if trainers + workers == 1 else f"{device}, where it is shared,"
+    cause = f"tier {tier} needs about {_gigabytes(need)}, {where} has {_gigabytes(have)}"
     raise ResourceError(cause, cure)
 
 
-def largest_micro_batch(config: RunConfig, tier: Tier, device: torch.device, batch: int) -> int:
-    """How many of a batch's samples fit at once into half of what is free."""
-    have = available_bytes(device) // 2
+def largest_micro_batch(
+    config: RunConfig, tier: Tier, device: torch.device, batch: int, processes: int = 1
+) -> int:
+    """How many of a batch's samples fit at once into half of a process's part of what is free."""
+    have = available_bytes(device) // 2 // processes
     size = batch
     while size > 1 and estimate_bytes(config, tier, size) > have:
         size = (size + 1) // 2

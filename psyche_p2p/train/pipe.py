@@ -1,4 +1,4 @@
-"""The typed pipe between a peer and its trainer: a line of JSON a message.
+"""The typed pipe between a peer, its trainer and that one's workers: a line of JSON a message.
 
 Both ends belong to us, but the pipe is strict all the same: a message of the wrong type or shape is
 a bug, and is found where it is made. Nothing is ever unpickled.
@@ -7,6 +7,7 @@ a bug, and is found where it is made. Nothing is ever unpickled.
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import asdict, fields
 from functools import lru_cache
 from typing import Any, BinaryIO, get_args
@@ -14,10 +15,17 @@ from typing import Any, BinaryIO, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from psyche_p2p.errors import LocalError
-from psyche_p2p.train import messages
+from psyche_p2p.train import messages, worker_messages
 
 MAX_LINE_BYTES = 16 << 20
-_TYPES = {kind.__name__: kind for kind in get_args(messages.Command) + get_args(messages.Event)}
+_TYPES = {
+    kind.__name__: kind
+    for kind in (
+        *get_args(messages.Command),
+        *get_args(messages.Event),
+        *get_args(worker_messages.WorkerMessage),
+    )
+}
 
 
 class PipeError(LocalError):
@@ -49,15 +57,18 @@ def decode_message(line: bytes) -> Any:
 
 
 class MessagePipe:
-    """Blocking messages over two file objects: the trainer's end."""
+    """Blocking messages over two file objects: the trainer's end. Any thread may send."""
 
     def __init__(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
         self._incoming = incoming
         self._outgoing = outgoing
+        self._lock = threading.Lock()
 
     def send(self, message: Any) -> None:
-        self._outgoing.write(encode_message(message))
-        self._outgoing.flush()
+        line = encode_message(message)
+        with self._lock:
+            self._outgoing.write(line)
+            self._outgoing.flush()
 
     def receive(self) -> Any | None:
         """The next message, or None once the other end is closed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from psyche_p2p.blobs import (
     Origin,
     SealedBlob,
@@ -19,8 +21,10 @@ from psyche_p2p.distill.student import DistillationPlan, StudentLoss, plan_disti
 from psyche_p2p.distill.targets import TeacherTargets
 from psyche_p2p.errors import StorageError
 from psyche_p2p.ids import BatchInterval, BlobHash, EpochIndex, PeerId, RoundIndex, Tier
+from psyche_p2p.model.targets import count_predicted
 from psyche_p2p.model.tiers import UNIVERSAL
 from psyche_p2p.train.messages import MakeTargets, Train
+from psyche_p2p.train.worker_messages import Step
 from psyche_p2p.train.workshop import Workshop
 
 
@@ -54,6 +58,21 @@ def take_targets(shop: Workshop, command: Train) -> TeacherTargets | None:
     return TeacherTargets.from_arrays(top.indices, top.logits, top.logsumexp, shop.device)
 
 
+def make_step(round_index: int, tokens_bt: Tensor, lesson: Lesson, samples: slice) -> Step:
+    """What a worker is told of some of a batch's samples, whose tokens these are."""
+    targets = lesson.targets_of(samples)
+    _, positions, kept = (0, 0, 0) if targets is None else targets.shape
+    return Step(
+        round=round_index,
+        samples=len(tokens_bt),
+        length=tokens_bt.shape[1],
+        predicted=count_predicted(tokens_bt),
+        positions=positions,
+        kept=kept,
+        top_mass=lesson.top_mass,
+    )
+
+
 class Lesson:
     """One batch of a trainer, with a teacher's targets if it is a student that needs them."""
 
@@ -73,10 +92,19 @@ class Lesson:
             return None
         return StudentLoss(self._plan, self._targets.samples(samples))
 
-    def note(self, loss: StudentLoss | None, samples: int) -> None:
+    def targets_of(self, samples: slice) -> TeacherTargets | None:
+        """The teacher's targets for some of the batch's samples; None for plain cross-entropy."""
+        return None if self._targets is None else self._targets.samples(samples)
+
+    @property
+    def top_mass(self) -> float:
+        """The probability that the teacher's targets claim, over the whole batch."""
+        return 0.0 if self._plan is None else self._plan.q_topk_mass
+
+    def note(self, stats: DistillationStats | None, samples: int) -> None:
         """Remember what a loss saw, once its gradients are good."""
-        if loss is not None:
-            self._seen.append((loss.statistics(), samples))
+        if stats is not None:
+            self._seen.append((stats, samples))
 
     def statistics(self) -> DistillationStats | None:
         """What was seen of the batch; None if nothing was taught."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -18,16 +18,17 @@ from psyche_p2p.blobs import Origin, read_layout, read_update, seal_update
 from psyche_p2p.data.manifest import encode_manifest
 from psyche_p2p.distill.gating import compute_gate
 from psyche_p2p.distill.targets import make_targets
-from psyche_p2p.errors import ModelError, ResourceError
+from psyche_p2p.errors import ModelError
 from psyche_p2p.ids import BatchInterval, BlobHash, EpochIndex, RoundIndex, Tier
 from psyche_p2p.model.checkpoint_writer import WriteOptions, write_checkpoint
 from psyche_p2p.model.evaluation import evaluate
-from psyche_p2p.model.gradients import accumulate_gradients
 from psyche_p2p.model.suffix_gate import SuffixGate
 from psyche_p2p.optim.grids import make_grids
 from psyche_p2p.optim.interface import Contribution
 from psyche_p2p.optim.schedule import learning_rate_from_bits
-from psyche_p2p.train.memory import estimate_bytes
+from psyche_p2p.train.device import describe_devices
+from psyche_p2p.train.gradient_maker import Emit, GradientMaker
+from psyche_p2p.train.memory import estimate_bytes, estimate_worker_bytes
 from psyche_p2p.train.messages import (
     Applied,
     Apply,
@@ -45,36 +46,46 @@ from psyche_p2p.train.messages import (
     TargetsMade,
     Train,
     Trained,
-    Warned,
 )
 from psyche_p2p.train.parameters import seal_parameters, take_parameters
-from psyche_p2p.train.teaching import Lesson, seal_targets
+from psyche_p2p.train.teaching import Lesson, make_step, seal_targets
+from psyche_p2p.train.team import Team
 from psyche_p2p.train.update_format import chunk_size_of, transform_of
 from psyche_p2p.train.workshop import Workshop
 
-Emit = Callable[[object], None]
 _EVALUATED_AT_ONCE = 8
 
 
 class Trainer:
-    """Carries out a peer's commands on a workshop; `emit` takes progress and warnings."""
+    """Carries out a peer's commands on a workshop; `emit` takes progress and warnings.
 
-    def __init__(self, workshop: Workshop, emit: Emit) -> None:
+    A team has joined the workshop's model, or is of nobody but this process.
+    """
+
+    def __init__(self, workshop: Workshop, emit: Emit, team: Team | None = None) -> None:
         self._shop = workshop
         self._emit = emit
-        self._micro_batch = workshop.micro_batch
+        self._team = team or Team()
+        self._gradients_of = GradientMaker(
+            workshop.model,
+            workshop.tier,
+            workshop.device,
+            workshop.precision,
+            workshop.micro_batch,
+            emit,
+        )
         self._param_round = 0  # how many rounds the agreed parameters have had
 
     def ready(self, seconds: float) -> Ready:
         shop = self._shop
         return Ready(
-            device=str(shop.device),
+            device=describe_devices(shop.devices),
             precision=shop.precision.value,
             parameters=sum(master.numel() for master in shop.optimizer.masters.values()),
             schema_hash=shop.schema_hash.hex(),
             data_manifest=shop.samples.manifest.digest.hex(),
             roots=self._roots(),
-            memory_bytes=estimate_bytes(shop.config, shop.tier, self._micro_batch),
+            memory_bytes=self._memory_bytes(),
             seconds=seconds,
             data_files=encode_manifest(shop.samples.manifest).decode(),
             first_roots=tuple(root.hex() for root in shop.first_roots),
@@ -123,7 +134,7 @@ class Trainer:
             shop.model,
             tokens_bt,
             shop.config.distillation,
-            micro_batch=self._micro_batch,
+            micro_batch=self._gradients_of.micro_batch,
             precision=shop.precision,
         )
         sealed = seal_targets(shop, command, targets)
@@ -191,6 +202,12 @@ class Trainer:
         self._param_round = take_parameters(self._shop, blob)
         return Loaded(self._param_round, self._roots())
 
+    def _memory_bytes(self) -> int:
+        shop, micro_batch = self._shop, self._gradients_of.micro_batch
+        worker = estimate_worker_bytes(shop.config, shop.tier, micro_batch)
+        own = estimate_bytes(shop.config, shop.tier, micro_batch)
+        return own + self._team.workers * worker
+
     def _run_batch(self, command: Train, batch: BatchInterval, lesson: Lesson) -> tuple[float, int]:
         """Give the optimizer the batch's gradients, in as many steps as it wants."""
         optimizer = self._shop.optimizer
@@ -198,7 +215,7 @@ class Trainer:
         optimizer.begin_round(float(learning_rate_from_bits(command.learning_rate_bits)))
         done, total = 0, 0.0
         for part_bt in torch.tensor_split(tokens_bt, min(optimizer.inner_steps, len(tokens_bt))):
-            loss = self._step(part_bt, lesson, slice(done, done + len(part_bt)))
+            loss = self._step(command.round, part_bt, lesson, done)
             if not math.isfinite(loss):
                 # before the gradient can reach the momentum, and with it every later round
                 raise ModelError(f"the loss of batch {batch} is {loss}", "lower the learning rate")
@@ -208,36 +225,21 @@ class Trainer:
             self._emit(Progress(command.round, done, len(tokens_bt)))
         return total / len(tokens_bt), tokens_bt[:, 1:].numel()
 
-    def _step(self, part_bt: Tensor, lesson: Lesson, samples: slice) -> float:
-        """The gradients of some samples, in smaller portions if memory does not suffice."""
-        while True:
-            self._shop.model.zero_grad(set_to_none=True)
-            loss = lesson.loss_of(samples)
-            try:
-                value = accumulate_gradients(
-                    self._shop.model,
-                    part_bt,
-                    micro_batch=self._micro_batch,
-                    precision=self._shop.precision,
-                    batch_loss=loss,
-                )
-                lesson.note(loss, len(part_bt))
-                return value
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                self._shrink(error)
-
-    def _shrink(self, error: RuntimeError) -> None:
-        """Halve the micro-batch after an out-of-memory error; any other error goes on upwards."""
-        if not is_out_of_memory(error):
-            raise error
-        if self._micro_batch == 1:
-            tier = self._shop.tier
-            raise ResourceError(
-                f"not even one sample fits into the memory of {self._shop.device}",
-                f"use --tier {tier + 1}" if tier < self._shop.config.model.max_tier else "",
-            ) from error
-        self._micro_batch = (self._micro_batch + 1) // 2
-        self._emit(Warned(f"out of memory: now {self._micro_batch} samples at once"))
+    def _step(self, round_index: int, part_bt: Tensor, lesson: Lesson, first: int) -> float:
+        """The gradients of some samples, the first of which is the batch's `first`."""
+        end = first + len(part_bt)
+        step = make_step(round_index, part_bt, lesson, slice(first, end))
+        own = self._team.share_out(step, part_bt, lesson.targets_of(slice(first, end)))
+        own_in_batch = slice(first + own.start, first + own.stop)
+        value, loss = self._gradients_of.compute(
+            part_bt[own], step.predicted, lambda: lesson.loss_of(own_in_batch)
+        )
+        lesson.note(None if loss is None else loss.statistics(), own.stop - own.start)
+        for done in self._team.collect():
+            lesson.note(done.distillation, done.samples)
+            value += math.nan if done.loss is None else done.loss
+        self._team.sum_gradients()
+        return value
 
     def _gate_of(self, round_index: int) -> SuffixGate | None:
         config = self._shop.config
@@ -277,8 +279,3 @@ class Trainer:
 
     def _tensor(self, samples: object) -> Tensor:
         return torch.as_tensor(samples).to(self._shop.device)
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has an exception of its own for this; the CPU's allocator only a sentence."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

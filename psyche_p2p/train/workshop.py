@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from psyche_p2p.model.schema import model_schema, schema_hash
 from psyche_p2p.model.transformer import Transformer
 from psyche_p2p.optim.interface import Optimizer
 from psyche_p2p.optim.make import make_optimizer
-from psyche_p2p.train.device import choose_device, set_threads
+from psyche_p2p.train.device import choose_devices, count_on_cpu, set_threads
+from psyche_p2p.train.gradient_maker import compile_blocks
 from psyche_p2p.train.memory import largest_micro_batch, require_memory
 from psyche_p2p.train.messages import Setup
 
@@ -37,6 +39,8 @@ class Workshop:
     tier: Tier
     schema_hash: SchemaHash
     device: torch.device
+    devices: tuple[torch.device, ...]
+    """Of all processes of this trainer; the first is `device`."""
     precision: Precision
     model: Transformer
     optimizer: Optimizer
@@ -52,20 +56,20 @@ def open_workshop(setup: Setup) -> Workshop:
     """Load the model and the data; an error that names the cause if this machine cannot."""
     config = decode_run_config(setup.config.encode(), "the run's configuration")
     tier = Tier(setup.tier)
-    set_threads(setup.threads)
-    device = choose_device(setup.device)
-    require_memory(config, tier, device)
+    devices = choose_devices(setup.device)
+    device, sharing = devices[0], devices.count(devices[0])
+    set_threads(setup.threads, count_on_cpu(devices))
+    require_memory(config, tier, device, workers=sharing - 1)
     checkpoint = _open_checkpoint(config, setup.checkpoint)
     model = _load(config, tier, checkpoint).to(device)
     if setup.compile:
-        for block in model.model.layers:
-            block.compile()
+        compile_blocks(model)
     optimizer = make_optimizer(
         config.model, config.optimizer, dict(model.named_parameters()), held_tier=tier
     )
     tree = ParamTree(config.model, tier)
     tree.update(optimizer.masters)
-    share = config.rounds.global_batch_size_end
+    share = math.ceil(config.rounds.global_batch_size_end / len(devices))
     return Workshop(
         config=config,
         run_id=run_id(config),
@@ -73,13 +77,14 @@ def open_workshop(setup: Setup) -> Workshop:
         tier=tier,
         schema_hash=schema_hash(model_schema(config.model)),
         device=device,
+        devices=devices,
         precision=best_precision(model),
         model=model,
         optimizer=optimizer,
         tree=tree,
         samples=load_samples(config, Path(setup.data_dir) if setup.data_dir else None),
         store=BlobStore.open(Path(setup.store), setup.store_bytes),
-        micro_batch=setup.micro_batch or largest_micro_batch(config, tier, device, share),
+        micro_batch=setup.micro_batch or largest_micro_batch(config, tier, device, share, sharing),
         first_roots=() if checkpoint is None else checkpoint.compute_roots(config.model),
     )
 

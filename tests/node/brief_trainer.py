@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from psyche_p2p.errors import ExitCode
-from psyche_p2p.train.messages import Evaluated, Failed, Ready
+from psyche_p2p.train.messages import Evaluated, Failed, Ready, Warned
 from psyche_p2p.train.pipe import MessagePipe
 
 
@@ -25,6 +25,9 @@ def main() -> int:
             pipe.send(Failed("Setup", "tier 0 needs about 2 GB", "use --tier 1", code))
             return 1
         pipe.send(Ready("cpu", "float32", 1, "", "", (), 1, 0.0))
+        if fate == "says why and dies":
+            pipe.send(Warned("a process of it is gone"))
+            return 5
         while pipe.receive() is not None:
             if fate == "dies when asked":
                 return 4

@@ -11,6 +11,7 @@ import pytest
 
 from psyche_p2p.errors import ResourceError
 from psyche_p2p.ids import Tier
+from psyche_p2p.node import trainer_desk
 from psyche_p2p.node.trainer_desk import TrainerDesk, TrainerLost
 from psyche_p2p.train.messages import Evaluate, Evaluated
 from tests.node.test_trainer_process import setup_in
@@ -65,3 +66,35 @@ def test_what_a_trainer_lacks_is_told_with_its_own_exit_code(tmp_path: Path) -> 
         assert str(found.value) == "tier 0 needs about 2 GB; use --tier 1"
 
     asyncio.run(play())
+
+
+def test_the_last_words_of_one_that_died_meanwhile_are_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr(trainer_desk, "_log", Hearing(heard))
+
+    async def play() -> None:
+        async with desk_with(tmp_path, ["says why and dies", "lives"]) as desk:
+            await desk.started()
+            assert desk._process is not None
+            await desk._process._started().wait()
+            with pytest.raises(TrainerLost, match=r"exit code 5"):
+                await desk.ask(Evaluate(1))
+            assert await desk.ask(Evaluate(1)) == Evaluated((), ())
+
+    asyncio.run(play())
+    assert heard == ["a process of it is gone", "the trainer is started again"]
+
+
+class Hearing:
+    """A log whose warnings are kept."""
+
+    def __init__(self, heard: list[str]) -> None:
+        self._heard = heard
+
+    def info(self, event: str, **fields: object) -> None:
+        pass
+
+    def warning(self, event: str, **fields: object) -> None:
+        self._heard.append(event)

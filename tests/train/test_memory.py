@@ -11,7 +11,12 @@ from psyche_p2p.config import RunConfig, load_run_config
 from psyche_p2p.errors import ResourceError
 from psyche_p2p.ids import Tier
 from psyche_p2p.train import memory
-from psyche_p2p.train.memory import estimate_bytes, largest_micro_batch, require_memory
+from psyche_p2p.train.memory import (
+    estimate_bytes,
+    estimate_worker_bytes,
+    largest_micro_batch,
+    require_memory,
+)
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CPU = torch.device("cpu")
@@ -75,3 +80,22 @@ def test_a_container_may_leave_less_than_its_machine_has(tmp_path: Path) -> None
     assert memory._free_in_container(tmp_path) == 450
     (tmp_path / "memory.max").write_text("max\n")
     assert memory._free_in_container(tmp_path) > 1 << 60
+
+
+def test_workers_on_the_same_device_need_room_too(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, worker = (
+        estimate(config, Tier(0), 1) for estimate in (estimate_bytes, estimate_worker_bytes)
+    )
+    assert worker < own
+    with_memory(monkeypatch, own + worker)
+    require_memory(config, Tier(0), CPU, workers=1)
+    with pytest.raises(ResourceError, match=r"cpu, where it is shared, has .*; use --tier \d"):
+        require_memory(config, Tier(0), CPU, workers=2)
+    with_memory(monkeypatch, worker)
+    require_memory(config, Tier(0), CPU, trainers=0, workers=1)
+    with pytest.raises(ResourceError, match="tier 0 needs about"):
+        require_memory(config, Tier(0), CPU)
+    with_memory(monkeypatch, 4 * estimate_bytes(config, Tier(0), 5))
+    assert largest_micro_batch(config, Tier(0), CPU, 32, processes=2) == 4

@@ -30,7 +30,7 @@ from psyche_p2p.model.evaluation import evaluate
 from psyche_p2p.model.gradients import accumulate_gradients
 from psyche_p2p.model.load import load_model, plan_load
 from psyche_p2p.optim.schedule import learning_rate_to_bits
-from psyche_p2p.train import trainer as trainer_module
+from psyche_p2p.train import gradient_maker
 from psyche_p2p.train.messages import (
     Apply,
     Evaluate,
@@ -109,7 +109,7 @@ def never_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> float:
         raise AssertionError("a student trained without its teacher")
 
-    monkeypatch.setattr(trainer_module, "accumulate_gradients", fail)
+    monkeypatch.setattr(gradient_maker, "accumulate_gradients", fail)
 
 
 def train(targets: str = "", teacher: str = TEACHER, round_index: int = ROUND) -> Train:
@@ -157,7 +157,7 @@ def test_the_statistics_do_not_depend_on_the_portions(
     found: list[DistillationStats | None] = []
     for micro_batch in (1, 4):
         student = trainer_in(tmp_path, 2, config)
-        student._micro_batch = micro_batch
+        student._gradients_of.micro_batch = micro_batch
         found.append(student.train(train(made_by(teacher).blob)).distillation)
     for field in fields(DistillationStats):
         left, right = (getattr(stats, field.name) for stats in found)
@@ -342,7 +342,7 @@ def test_the_loss_reaches_accumulation_only_when_taught(
         losses.append(options["batch_loss"])
         return accumulate_gradients(*arguments, **options)
 
-    monkeypatch.setattr(trainer_module, "accumulate_gradients", noted)
+    monkeypatch.setattr(gradient_maker, "accumulate_gradients", noted)
     student.train(train(made_by(teacher).blob))
     student.train(train(round_index=2))
     assert [loss is None for loss in losses] == [False, True]

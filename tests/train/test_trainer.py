@@ -12,7 +12,7 @@ from psyche_p2p.errors import ModelError, ResourceError
 from psyche_p2p.identity import Identity
 from psyche_p2p.model.gradients import accumulate_gradients
 from psyche_p2p.optim.schedule import learning_rate_to_bits
-from psyche_p2p.train import trainer as trainer_module
+from psyche_p2p.train import gradient_maker
 from psyche_p2p.train.messages import Apply, Load, Setup, Snapshot, Train, Trained, Warned
 from psyche_p2p.train.trainer import Trainer
 from psyche_p2p.train.workshop import open_workshop
@@ -56,7 +56,7 @@ def test_out_of_memory_is_answered_by_smaller_portions(
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
         return accumulate_gradients(model, part_bt, micro_batch=micro_batch, **rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(trainer_module, "accumulate_gradients", scarce)
+    monkeypatch.setattr(gradient_maker, "accumulate_gradients", scarce)
     trained = trainer.train(COMMAND)
     assert isinstance(trained, Trained)
     assert asked == [4, 2, 1]
@@ -68,7 +68,7 @@ def test_not_even_one_sample_fits(trainer: Trainer, monkeypatch: pytest.MonkeyPa
     def exhausted(*_arguments: object, **_options: object) -> float:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(trainer_module, "accumulate_gradients", exhausted)
+    monkeypatch.setattr(gradient_maker, "accumulate_gradients", exhausted)
     with pytest.raises(ResourceError, match="not even one sample fits"):
         trainer.train(COMMAND)
 
@@ -79,7 +79,7 @@ def test_another_error_is_not_taken_for_memory(
     def broken(*_arguments: object, **_options: object) -> float:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(trainer_module, "accumulate_gradients", broken)
+    monkeypatch.setattr(gradient_maker, "accumulate_gradients", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         trainer.train(COMMAND)
 
@@ -87,10 +87,10 @@ def test_another_error_is_not_taken_for_memory(
 def test_a_loss_that_is_no_number_never_reaches_the_momentum(
     trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer_module, "accumulate_gradients", lambda *_, **__: float("nan"))
+    monkeypatch.setattr(gradient_maker, "accumulate_gradients", lambda *_, **__: float("nan"))
     with pytest.raises(ModelError, match=r"the loss of batch \[0, 4\) is nan; lower"):
         trainer.train(COMMAND)
-    monkeypatch.setattr(trainer_module, "accumulate_gradients", accumulate_gradients)
+    monkeypatch.setattr(gradient_maker, "accumulate_gradients", accumulate_gradients)
     again = trainer.train(COMMAND)
     applied = trainer.apply(Apply(0, (again.blob,), BITS))
     assert 0 < again.loss < 7
