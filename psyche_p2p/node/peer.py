@@ -22,6 +22,7 @@ from psyche_p2p.net.allocator import keep_freed_memory
 from psyche_p2p.net.gatekeeper import Judgement
 from psyche_p2p.net.gossip import Gossip
 from psyche_p2p.net.parameter_offers import ParameterOffers
+from psyche_p2p.net.relay.client import RelayUser
 from psyche_p2p.net.statements import StatementPool
 from psyche_p2p.net.tls import MemberTrust
 from psyche_p2p.net.traffic import TrafficMeter
@@ -33,6 +34,7 @@ from psyche_p2p.node.beginning import (
 from psyche_p2p.node.blob_desk import BlobDesk
 from psyche_p2p.node.bulk_plane import BulkPlane, Told
 from psyche_p2p.node.checkpoints import Checkpoints
+from psyche_p2p.node.detour import Detour
 from psyche_p2p.node.directory import Directory
 from psyche_p2p.node.donors import PeerDonors
 from psyche_p2p.node.entering import find_beginning, find_data_files
@@ -54,7 +56,7 @@ from psyche_p2p.node.options import PeerOptions
 from psyche_p2p.node.parameters import Parameters
 from psyche_p2p.node.participation import NO_FRONTIER, Circumstances, Participation
 from psyche_p2p.node.promises import Promises
-from psyche_p2p.node.reach import report_reach
+from psyche_p2p.node.reach import SelfTest, stay_reachable
 from psyche_p2p.node.replay import catch_up, replay_own
 from psyche_p2p.node.settled import Settled
 from psyche_p2p.node.snapshots import Snapshots
@@ -143,6 +145,7 @@ class Peer:
         self._bulk = await stack.enter_async_context(
             BulkPlane(
                 options.listen,
+                RelayUser(self._identity, self._run_id),
                 self._own,
                 self._trust,
                 self._store,
@@ -156,6 +159,7 @@ class Peer:
         )
         self._bulk.swarm.book.on_lie = lambda peer, what: self._emit(events.Accused(peer, what))
         self._directory = self._directory_of(self._run_id)
+        self._directory.on_moved = self._bulk.swarm.book.forgive
         self._voice = Voice(
             IdentitySigner(self._identity, self._run_id),
             Promises.open(self._folder.promises),
@@ -163,8 +167,8 @@ class Peer:
             self._statements.add,
         )
         self._blobs = BlobDesk(config, self._schema, self._store, self._bulk.swarm, self._directory)
-        record = await announce(self._network, options, config, self._bulk, self._own)
-        await report_started(self._network, options, record, self._emit)
+        self._record = await announce(self._network, options, config, self._bulk, self._own)
+        await report_started(self._network, options, self._record, self._emit)
 
     def _directory_of(self, wanted: RunId) -> Directory:
         async def renew() -> None:
@@ -192,8 +196,7 @@ class Peer:
         tree.start("voice", self._voice.run(gossip))
         tree.start("listening", self._listen(gossip))
         tree.start("traffic", self._report_traffic())
-        port = self._bulk.members.ports[0]
-        tree.start("reach", report_reach(self._directory, self._own, port))
+        tree.start("reach", self._stay_reachable())
         ended = asyncio.Event()
         tree.start("run", self._take_part(tree, ended))
         tree.start("stop", forward(stop, ended))
@@ -206,6 +209,19 @@ class Peer:
             self._emit_traffic()
             if self._participation is not None:
                 await self._participation.close()
+
+    async def _stay_reachable(self) -> None:
+        options, discovery = self._options, self._network.discovery
+        test = SelfTest(self._directory, self._own.fingerprint, self._bulk.members.ports[0])
+        detour = Detour(
+            RelayUser(self._identity, self._run_id),
+            discovery,
+            self._record,
+            self._bulk.doors,
+            options.reach.relay,
+            frozenset(address.peer for address in options.bootstrap if address.peer is not None),
+        )
+        await stay_reachable(options.reach.how, test, detour, discovery)
 
     async def _take_part(self, tree: TaskTree, ended: asyncio.Event) -> None:
         """Find or found the beginning, catch up with the log, then follow it to the run's end."""

@@ -30,6 +30,7 @@ from psyche_p2p.wire.messages import (
     PeerRecord,
     Phase,
     Proposal,
+    RelayListing,
     Role,
     RoundDigest,
     RunListing,
@@ -89,5 +90,6 @@ __all__ = [
     "ChunkManifest",
     "AntiEntropyDigest",
     "RoundDigest",
+    "RelayListing",
     "RunListing",
 ]

@@ -16,6 +16,7 @@ from psyche_p2p.wire.relay import (
     RelayCode,
     RelayHello,
     RelayPurpose,
+    RelayService,
     RelayTicket,
     SignedRelayTicket,
 )
@@ -32,6 +33,7 @@ TICKET = RelayTicket(
     target=BOB.peer_id,
     call=None,
     life_s=60,
+    service=RelayService.MEMBERS,
 )
 
 

@@ -1,0 +1,110 @@
+"""The way round for a peer that nobody can dial: through a relay that was tried, and announced.
+
+One relay at a time. When it is lost for longer than a restart takes, the next one is tried; each
+change is one line, and a new record in the DHT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from psyche_p2p.errors import PsycheError
+from psyche_p2p.hashing import hash_parts
+from psyche_p2p.ids import PeerId, public_key_from_peer_id
+from psyche_p2p.log import get_logger
+from psyche_p2p.net.discovery import Discovery
+from psyche_p2p.net.relay.address import RelayAddress, parse_relay_address
+from psyche_p2p.net.relay.client import LocalDoors, RelayListener, RelayUser
+from psyche_p2p.net.relay.trial import try_relay
+from psyche_p2p.wire import PeerRecord
+
+REGISTER_S = 10.0
+LOST_AFTER_S = 10.0
+"""A relay that is started again within this is waited for."""
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 10.0
+_log = get_logger(__name__)
+
+
+class Detour:
+    """Keeps this peer reachable through a relay while `run` runs."""
+
+    def __init__(
+        self,
+        user: RelayUser,
+        discovery: Discovery,
+        record: PeerRecord,
+        doors: LocalDoors,
+        relay: RelayAddress | None,
+        preferred: frozenset[PeerId],
+    ) -> None:
+        """What `record` says holds when this peer can be dialled.
+
+        `relay` is the only one to use; `preferred` are those whose relays are tried first.
+        """
+        self._user = user
+        self._discovery = discovery
+        self._record = record
+        self._doors = doors
+        self._relay = relay
+        self._preferred = preferred
+
+    async def run(self) -> None:
+        """Be at one relay or on the way to one, until cancelled."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            relays = await self._find_relays()
+            if not relays and pause_s == _FIRST_PAUSE_S:
+                _log.warning("no relay is known: others can fetch nothing from this machine")
+            for relay in relays:
+                if await self._stay_at(relay):
+                    pause_s = _FIRST_PAUSE_S
+                    break  # there may be others by now
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def end(self) -> None:
+        """Say that this machine can be dialled after all."""
+        await self._discovery.revise(self._user.run_id, self._record)
+        _log.info("others dial this machine, and need no relay any more")
+
+    async def _stay_at(self, relay: RelayAddress) -> bool:
+        """Whether the relay took us; returns when it is lost."""
+        async with RelayListener(self._user, relay, self._doors) as listener:
+            try:
+                await asyncio.wait_for(listener.is_listening.wait(), REGISTER_S)
+            except asyncio.TimeoutError:
+                _log.warning("a relay is no help", relay=str(relay), cause=listener.last_problem)
+                return False
+            verdict = await try_relay(self._user, relay)
+            if not verdict.is_trusted:
+                _log.warning("a relay is no help", relay=str(relay), cause=str(verdict))
+                return False
+            here = (str(relay),)
+            record = replace(self._record, bulk_addresses=here, joiner_addresses=here)
+            await self._discovery.revise(self._user.run_id, record)
+            _log.info("others reach this machine through a relay", relay=str(relay))
+            await listener.lost(LOST_AFTER_S)
+            _log.warning(
+                "the relay is lost, looking for one", relay=str(relay), cause=listener.last_problem
+            )
+            return True
+
+    async def _find_relays(self) -> list[RelayAddress]:
+        """Those to try, in order: our bootstrap peers' first, the others differently for each."""
+        if self._relay is not None:
+            return [self._relay]
+        try:
+            found = [parse_relay_address(text) for text in await self._discovery.find_relays()]
+        except PsycheError as error:
+            _log.debug("no relays can be looked for", cause=str(error))
+            return []
+        own = public_key_from_peer_id(self._user.identity.peer_id)
+        others = [one for one in found if one.peer != self._user.identity.peer_id]
+
+        def rank(one: RelayAddress) -> tuple[bool, bytes]:
+            key = public_key_from_peer_id(one.peer)
+            return one.peer not in self._preferred, hash_parts("relay choice", own, key)
+
+        return sorted(others, key=rank)

@@ -1,0 +1,45 @@
+"""A trainer that nobody can dial: its updates count, through the bootstrap peer's relay.
+
+Its only address for blobs is the relay's, so every update of its that is accepted came that way.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.node.faults.network import Network
+from tests.node.faults.seed_node import SeedNode
+
+pytestmark = pytest.mark.slow
+
+TIERS = (2, 2, 2)
+HIDDEN = 2
+NOWHERE = "127.0.0.99"  # nobody listens there
+EPOCHS = (
+    "rounds.epoch_s=12",
+    "rounds.warmup_s=10",
+    "rounds.max_round_train_s=10",
+    "rounds.cooldown_s=0.5",
+    "members.waiting_for_members_extra_s=1.0",
+    "members.init_min_members=2",
+)
+
+
+def words_of(seed: SeedNode, hidden: tuple[str, ...]) -> dict[int, tuple[str, ...]]:
+    meet = ("--bootstrap", seed.address)
+    return {0: meet, 1: meet, HIDDEN: (*meet, *hidden)}
+
+
+def test_a_hidden_trainer_takes_part_and_survives_the_relays_death(tmp_path: Path) -> None:
+    with SeedNode(tmp_path) as seed:
+        words = words_of(seed, ("--reach", "relay", "--announce", NOWHERE))
+        with Network(tmp_path, TIERS, EPOCHS, words=words) as network:
+            hidden = network.peers[HIDDEN]
+            network.rounds_pass(2)
+            seed.kill()
+            network.rounds_pass(2)  # the others go on
+            seed.start()
+            network.until_back(hidden)
+            network.require_equal_roots()
