@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Protocol
 
 from psyche_p2p.errors import PsycheError
 from psyche_p2p.hashing import hash_parts
-from psyche_p2p.ids import PeerId, public_key_from_peer_id
+from psyche_p2p.ids import PeerId, RunId, public_key_from_peer_id
 from psyche_p2p.log import get_logger
-from psyche_p2p.net.discovery import Discovery
 from psyche_p2p.net.relay.address import RelayAddress, parse_relay_address
 from psyche_p2p.net.relay.client import LocalDoors, RelayListener, RelayUser
 from psyche_p2p.net.relay.trial import try_relay
@@ -27,13 +27,23 @@ _LONGEST_PAUSE_S = 10.0
 _log = get_logger(__name__)
 
 
+class Announcements(Protocol):
+    """The part of discovery that this needs."""
+
+    async def find_relays(self) -> tuple[str, ...]:
+        """Addresses of relays."""
+
+    async def revise(self, run_id: RunId, record: PeerRecord) -> None:
+        """Publish another record of this peer."""
+
+
 class Detour:
     """Keeps this peer reachable through a relay while `run` runs."""
 
     def __init__(
         self,
         user: RelayUser,
-        discovery: Discovery,
+        discovery: Announcements,
         record: PeerRecord,
         doors: LocalDoors,
         relay: RelayAddress | None,
