@@ -168,6 +168,8 @@ async def report_started(
     role: Literal["trainer", "witness"] = "witness" if options.is_witness else "trainer"
     emit(events.Started(peer, record.tier, role, addresses, record.bulk_addresses))
     _log.info("listening", peer=peer)
+    if options.reach.how is Reached.RELAY:
+        return  # nobody could use them
     for address in addresses:
         _log.info("others join with", bootstrap=address)
 

@@ -8,13 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from wan_emulation.namespaces import why_unavailable
+from wan_emulation.profile import PathProfile
+from wan_emulation.wan import Wan
 
 from tests.node.faults.network import Network
 from tests.node.faults.seed_node import SeedNode
 
 pytestmark = pytest.mark.slow
 
+REASON = why_unavailable()
 TIERS = (2, 2, 2)
+SEED_PLACE = 3
 HIDDEN = 2
 NOWHERE = "127.0.0.99"  # nobody listens there
 EPOCHS = (
@@ -43,3 +48,19 @@ def test_a_hidden_trainer_takes_part_and_survives_the_relays_death(tmp_path: Pat
             seed.start()
             network.until_back(hidden)
             network.require_equal_roots()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(bool(REASON), reason=REASON)
+def test_a_trainer_behind_a_router_finds_that_out_and_takes_part(tmp_path: Path) -> None:
+    links = [PathProfile(delay_ms=5.0, is_closed=place == HIDDEN) for place in range(4)]
+    with (
+        Wan(links) as wan,
+        SeedNode(tmp_path, wan, SEED_PLACE) as seed,
+        Network(tmp_path, TIERS, EPOCHS, words=words_of(seed, ()), wan=wan) as network,
+    ):
+        network.rounds_pass(2)
+        log = network.peers[HIDDEN].log_path.read_text()
+        assert "verdict=unreachable" in log
+        assert "others reach this machine through a relay" in log
+        network.require_equal_roots()
