@@ -22,6 +22,7 @@ from psyche_p2p.wire import PeerRecord
 REGISTER_S = 10.0
 LOST_AFTER_S = 10.0
 """A relay that is started again within this is waited for."""
+TRY_AGAIN_S = 300.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
 _log = get_logger(__name__)
@@ -87,19 +88,33 @@ class Detour:
             except asyncio.TimeoutError:
                 _log.warning("a relay is no help", relay=str(relay), cause=listener.last_problem)
                 return False
-            verdict = await try_relay(self._user, relay)
-            if not verdict.is_trusted:
-                _log.warning("a relay is no help", relay=str(relay), cause=str(verdict))
+            if not await self._carries(relay):
                 return False
             here = (str(relay),)
             record = replace(self._record, bulk_addresses=here, joiner_addresses=here)
             await self._discovery.revise(self._user.run_id, record)
             _log.info("others reach this machine through a relay", relay=str(relay))
-            await listener.lost(LOST_AFTER_S)
-            _log.warning(
-                "the relay is lost, looking for one", relay=str(relay), cause=listener.last_problem
-            )
+            await self._until_useless(listener, relay)
             return True
+
+    async def _until_useless(self, listener: RelayListener, relay: RelayAddress) -> None:
+        """Wait until the relay is lost, or does not carry enough any more."""
+        lost = asyncio.create_task(listener.lost(LOST_AFTER_S))
+        try:
+            while not lost.done():
+                await asyncio.wait({lost}, timeout=TRY_AGAIN_S)
+                if listener.is_listening.is_set() and not await self._carries(relay):
+                    return
+        finally:
+            lost.cancel()
+        cause = listener.last_problem
+        _log.warning("the relay is lost, looking for one", relay=str(relay), cause=cause)
+
+    async def _carries(self, relay: RelayAddress) -> bool:
+        verdict = await try_relay(self._user, relay)
+        if not verdict.is_trusted:
+            _log.warning("a relay is no help", relay=str(relay), cause=str(verdict))
+        return verdict.is_trusted
 
     async def _find_relays(self) -> list[RelayAddress]:
         """Those to try, in order: our bootstrap peers' first, the others differently for each."""

@@ -12,6 +12,7 @@ import pytest
 from psyche_p2p.ids import PeerId, RunId, Signature, Tier
 from psyche_p2p.net.relay.address import RelayAddress
 from psyche_p2p.net.relay.client import LocalDoors, RelayUser
+from psyche_p2p.net.relay.probe import PROBE_BYTES, ProbeVerdict
 from psyche_p2p.net.relay.server import RelayServer
 from psyche_p2p.node import detour as detour_module
 from psyche_p2p.node.detour import Detour
@@ -103,5 +104,26 @@ def test_a_relay_that_does_not_serve_us_is_passed_over() -> None:
             announcements = Announcements(unwilling, willing)
             async with going(announcements, CALLER.peer_id):
                 await announcements.until_at(willing)
+
+    run(scenario())
+
+
+def test_a_relay_that_no_longer_carries_enough_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detour_module, "TRY_AGAIN_S", 0.1)
+    good, bad = ProbeVerdict(PROBE_BYTES, PROBE_BYTES, ""), ProbeVerdict(PROBE_BYTES, 1, "it ended")
+    verdicts = {RELAY.peer_id: [good] * 3, STRANGER.peer_id: [good, bad]}
+
+    async def try_again(_: RelayUser, relay: RelayAddress) -> ProbeVerdict:
+        waiting = verdicts[relay.peer]
+        return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+
+    monkeypatch.setattr(detour_module, "try_relay", try_again)
+
+    async def scenario() -> None:
+        async with relay_of(RELAY.peer_id) as second, relay_of(STRANGER.peer_id) as first:
+            announcements = Announcements(second, first)
+            async with going(announcements, STRANGER.peer_id):
+                await announcements.until_at(first)
+                await announcements.until_at(second)
 
     run(scenario())
