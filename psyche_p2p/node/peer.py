@@ -221,7 +221,7 @@ class Peer:
             options.reach.relay,
             frozenset(address.peer for address in options.bootstrap if address.peer is not None),
         )
-        await stay_reachable(options.reach.how, test, detour, discovery)
+        await stay_reachable(options.reach.how, test, detour, discovery.become_client)
 
     async def _take_part(self, tree: TaskTree, ended: asyncio.Event) -> None:
         """Find or found the beginning, catch up with the log, then follow it to the run's end."""

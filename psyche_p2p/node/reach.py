@@ -7,13 +7,13 @@ operator says so, the peer keeps nothing for the DHT and has others come through
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 from psyche_p2p.ids import BlobHash
 from psyche_p2p.log import get_logger
 from psyche_p2p.net.bulk_client import Contact
 from psyche_p2p.net.dial_back import ask_over_grpc, find_reachability
-from psyche_p2p.net.discovery import Discovery
 from psyche_p2p.net.reachability import AGREEING_ANSWERS, Reach, Reachability
 from psyche_p2p.net.relay.address import is_relay_address
 from psyche_p2p.node.detour import Detour
@@ -57,11 +57,12 @@ class SelfTest:
 
 
 async def stay_reachable(
-    how: Reached, test: SelfTest, detour: Detour, discovery: Discovery
+    how: Reached, test: SelfTest, detour: Detour, become_client: Callable[[], None]
 ) -> None:
     """Have others reach this machine, for as long as this runs."""
     if how is Reached.RELAY:
         await detour.run()
+        return
     found = await test.run()
     if how is Reached.DIRECT:
         return
@@ -71,7 +72,7 @@ async def stay_reachable(
     if not found.needs_relay:
         return
     if found.reach is Reach.UNREACHABLE:
-        discovery.become_client()
+        become_client()
     going = asyncio.create_task(detour.run(), name="detour")
     try:
         await _until_reachable(test, found, going)
