@@ -60,6 +60,7 @@ class Detour:
         self._doors = doors
         self._relay = relay
         self._preferred = preferred
+        self._said = ""
 
     async def run(self) -> None:
         """Be at one relay or on the way to one, until cancelled."""
@@ -86,7 +87,7 @@ class Detour:
             try:
                 await asyncio.wait_for(listener.is_listening.wait(), REGISTER_S)
             except asyncio.TimeoutError:
-                _log.warning("a relay is no help", relay=str(relay), cause=listener.last_problem)
+                self._warn("a relay is no help", relay, listener.last_problem)
                 return False
             if not await self._carries(relay):
                 return False
@@ -94,6 +95,7 @@ class Detour:
             record = replace(self._record, bulk_addresses=here, joiner_addresses=here)
             await self._discovery.revise(self._user.run_id, record)
             _log.info("others reach this machine through a relay", relay=str(relay))
+            self._said = ""
             await self._until_useless(listener, relay)
             return True
 
@@ -107,13 +109,19 @@ class Detour:
                     return
         finally:
             lost.cancel()
-        cause = listener.last_problem
-        _log.warning("the relay is lost, looking for one", relay=str(relay), cause=cause)
+        self._warn("the relay is lost, looking for one", relay, listener.last_problem)
+
+    def _warn(self, what: str, relay: RelayAddress, cause: str) -> None:
+        """Once, and not each time that the same is tried and fails again."""
+        line = f"{what} {relay} {cause}"
+        if line != self._said:
+            self._said = line
+            _log.warning(what, relay=str(relay), cause=cause)
 
     async def _carries(self, relay: RelayAddress) -> bool:
         verdict = await try_relay(self._user, relay)
         if not verdict.is_trusted:
-            _log.warning("a relay is no help", relay=str(relay), cause=str(verdict))
+            self._warn("a relay is no help", relay, str(verdict))
         return verdict.is_trusted
 
     async def _find_relays(self) -> list[RelayAddress]:

@@ -227,6 +227,7 @@ class RelayDialer:
         self._socket: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._circuits: set[asyncio.Task[None]] = set()
+        self._has_failed = False
 
     @property
     def port(self) -> int:
@@ -269,9 +270,12 @@ class RelayDialer:
         try:
             opening = self._user.open_circuit(self._relay, self._target, self._service)
             with local, await opening as circuit:
+                self._has_failed = False
                 await splice(local, circuit, _at_once)
         except (PsycheError, OSError) as error:
-            _log.info("a circuit cannot be opened", target=self._target, cause=str(error))
+            say = _log.debug if self._has_failed else _log.info  # gRPC tries again all the time
+            say("a circuit cannot be opened", target=self._target, cause=str(error))
+            self._has_failed = True
 
 
 async def _echo(circuit: socket.socket) -> None:
