@@ -236,10 +236,9 @@ class Discovery:
     async def _keep(self, generation: int) -> None:
         """Serve one generation of the daemon after the other."""
         while True:
-            stopped = asyncio.create_task(self._daemon.stopped(generation))
             upkeep = asyncio.create_task(self._keep_up())
-            changing = asyncio.create_task(self._changes_role.wait())
-            tasks = (stopped, upkeep, changing)
+            stopped = asyncio.create_task(self._daemon.stopped(generation))
+            tasks = (upkeep, stopped, asyncio.create_task(self._changes_role.wait()))
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 if upkeep.done():

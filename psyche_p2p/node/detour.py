@@ -68,7 +68,9 @@ class Detour:
         while True:
             relays = await self._find_relays()
             if not relays and pause_s == _FIRST_PAUSE_S:
-                _log.warning("no relay is known: others can fetch nothing from this machine")
+                _log.warning(
+                    "no relay is known: who cannot dial this machine fetches nothing from it"
+                )
             for relay in relays:
                 if await self._stay_at(relay):
                     pause_s = _FIRST_PAUSE_S

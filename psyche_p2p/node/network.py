@@ -135,8 +135,9 @@ async def announce(
     config: RunConfig,
     bulk: BulkPlane,
     own: TlsCertificate,
+    emit: Callable[[events.Event], None],
 ) -> PeerRecord:
-    """Publish where this peer can be asked, until further notice.
+    """Publish where this peer can be asked, until further notice, and say so.
 
     A peer that nobody can dial says where once it knows a relay (node/reach.py).
     """
@@ -154,10 +155,11 @@ async def announce(
     )
     life_s = config.network.record_life_s
     await network.discovery.announce(run_id(config), record, life_s, config.run.name)
+    await _report_started(network, options, record, emit)
     return record
 
 
-async def report_started(
+async def _report_started(
     network: Network,
     options: PeerOptions,
     record: PeerRecord,

@@ -34,7 +34,6 @@ from psyche_p2p.node.beginning import (
 from psyche_p2p.node.blob_desk import BlobDesk
 from psyche_p2p.node.bulk_plane import BulkPlane, Told
 from psyche_p2p.node.checkpoints import Checkpoints
-from psyche_p2p.node.detour import Detour
 from psyche_p2p.node.directory import Directory
 from psyche_p2p.node.donors import PeerDonors
 from psyche_p2p.node.entering import find_beginning, find_data_files
@@ -48,7 +47,6 @@ from psyche_p2p.node.network import (
     enter_network,
     find_config,
     load_config,
-    report_started,
     require_own_run,
     require_supported,
 )
@@ -56,7 +54,7 @@ from psyche_p2p.node.options import PeerOptions
 from psyche_p2p.node.parameters import Parameters
 from psyche_p2p.node.participation import NO_FRONTIER, Circumstances, Participation
 from psyche_p2p.node.promises import Promises
-from psyche_p2p.node.reach import SelfTest, stay_reachable
+from psyche_p2p.node.reach import reaching
 from psyche_p2p.node.replay import catch_up, replay_own
 from psyche_p2p.node.settled import Settled
 from psyche_p2p.node.snapshots import Snapshots
@@ -131,6 +129,7 @@ class Peer:
         require_invited(rules_of(config), self._identity.peer_id)
         self._config = config
         self._run_id = run_id(config)
+        self._user = RelayUser(self._identity, self._run_id)
         self._folder: RunFolder = self._home.run_folder(self._run_id)
         self._desk = await self._start_trainer(stack)
 
@@ -145,7 +144,7 @@ class Peer:
         self._bulk = await stack.enter_async_context(
             BulkPlane(
                 options.listen,
-                RelayUser(self._identity, self._run_id),
+                self._user,
                 self._own,
                 self._trust,
                 self._store,
@@ -167,8 +166,9 @@ class Peer:
             self._statements.add,
         )
         self._blobs = BlobDesk(config, self._schema, self._store, self._bulk.swarm, self._directory)
-        self._record = await announce(self._network, options, config, self._bulk, self._own)
-        await report_started(self._network, options, self._record, self._emit)
+        self._record = await announce(
+            self._network, options, config, self._bulk, self._own, self._emit
+        )
 
     def _directory_of(self, wanted: RunId) -> Directory:
         async def renew() -> None:
@@ -196,7 +196,8 @@ class Peer:
         tree.start("voice", self._voice.run(gossip))
         tree.start("listening", self._listen(gossip))
         tree.start("traffic", self._report_traffic())
-        tree.start("reach", self._stay_reachable())
+        parts = (self._network.discovery, self._directory, self._bulk, self._own)
+        tree.start("reach", reaching(self._options, self._user, self._record, *parts))
         ended = asyncio.Event()
         tree.start("run", self._take_part(tree, ended))
         tree.start("stop", forward(stop, ended))
@@ -209,19 +210,6 @@ class Peer:
             self._emit_traffic()
             if self._participation is not None:
                 await self._participation.close()
-
-    async def _stay_reachable(self) -> None:
-        options, discovery = self._options, self._network.discovery
-        test = SelfTest(self._directory, self._own.fingerprint, self._bulk.members.ports[0])
-        detour = Detour(
-            RelayUser(self._identity, self._run_id),
-            discovery,
-            self._record,
-            self._bulk.doors,
-            options.reach.relay,
-            frozenset(address.peer for address in options.bootstrap if address.peer is not None),
-        )
-        await stay_reachable(options.reach.how, test, detour, discovery.become_client)
 
     async def _take_part(self, tree: TaskTree, ended: asyncio.Event) -> None:
         """Find or found the beginning, catch up with the log, then follow it to the run's end."""
@@ -248,9 +236,8 @@ class Peer:
         self._participation = participation
         self._founding = None
         participation.start(tree)
-        for envelope in list(self._early):
-            participation.on_envelope(envelope)
-        self._early.clear()
+        while self._early:
+            participation.on_envelope(self._early.popleft())
         await participation.finished.wait()
         ended.set()
 

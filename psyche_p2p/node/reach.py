@@ -10,15 +10,20 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
+from psyche_p2p.certificate import TlsCertificate
 from psyche_p2p.ids import BlobHash
 from psyche_p2p.log import get_logger
-from psyche_p2p.net.bulk_client import Contact
+from psyche_p2p.net.bulk_client import Contact, require_direct
 from psyche_p2p.net.dial_back import ask_over_grpc, find_reachability
+from psyche_p2p.net.discovery import Discovery
 from psyche_p2p.net.reachability import AGREEING_ANSWERS, Reach, Reachability
 from psyche_p2p.net.relay.address import is_relay_address
+from psyche_p2p.net.relay.client import RelayUser
+from psyche_p2p.node.bulk_plane import BulkPlane
 from psyche_p2p.node.detour import Detour
 from psyche_p2p.node.directory import Directory
-from psyche_p2p.node.options import Reached
+from psyche_p2p.node.options import PeerOptions, Reached
+from psyche_p2p.wire import PeerRecord
 from psyche_p2p.wire.reachability import DialBackReport, DialBackRequest
 
 _PATIENCE_S = 60.0
@@ -45,6 +50,7 @@ class SelfTest:
         return found
 
     async def _ask(self, helper: Contact) -> DialBackReport:
+        require_direct(helper)
         return await ask_over_grpc(helper, self._request)
 
     async def _wait_for_helpers(self) -> list[Contact]:
@@ -56,18 +62,39 @@ class SelfTest:
         return sorted(doors, key=lambda door: is_relay_address(door.address))
 
 
-async def stay_reachable(
-    how: Reached, test: SelfTest, detour: Detour, become_client: Callable[[], None]
+async def reaching(
+    options: PeerOptions,
+    user: RelayUser,
+    record: PeerRecord,
+    discovery: Discovery,
+    directory: Directory,
+    bulk: BulkPlane,
+    own: TlsCertificate,
 ) -> None:
-    """Have others reach this machine, for as long as this runs."""
+    """Have others reach this machine as the operator wants it, our bootstrap peers' relays first."""
+    test = SelfTest(directory, own.fingerprint, bulk.members.ports[0])
+    known = frozenset(one.peer for one in options.bootstrap if one.peer is not None)
+    detour = Detour(user, discovery, record, bulk.doors, options.reach.relay, known)
+    await stay_reachable(options, test, detour, discovery.become_client)
+
+
+async def stay_reachable(
+    options: PeerOptions, test: SelfTest, detour: Detour, become_client: Callable[[], None]
+) -> None:
+    """Have others reach this machine, for as long as this runs.
+
+    Who relays for others is told to be dialled by them: bad news changes nothing.
+    """
+    how = Reached.DIRECT if options.relay else options.reach.how
     if how is Reached.RELAY:
         await detour.run()
         return
     found = await test.run()
     if how is Reached.DIRECT:
         return
-    while found is None:
+    if found is None:
         _log.info("nobody is there yet to tell whether this machine can be reached")
+    while found is None:
         found = await test.run()
     if not found.needs_relay:
         return

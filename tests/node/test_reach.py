@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from psyche_p2p.net.reachability import Reach, Reachability
 from psyche_p2p.node import reach
-from psyche_p2p.node.options import Reached
+from psyche_p2p.node.options import PeerOptions, ReachChoice, Reached
 from psyche_p2p.node.reach import stay_reachable
+from tests.node.living import options_of
 
 TEST_S = 20
 
@@ -34,11 +36,13 @@ class Stage:
         self.happened.append("test")
         return None if verdict is None else Reachability(verdict, (), "because", "")
 
-    def play(self, how: Reached) -> list[str]:
+    def play(self, how: Reached, *, relays: bool = False) -> list[str]:
         """Until the peer has nothing more to do, or is on a detour with no more verdicts."""
 
+        options = options_of(Path("home"), reach=ReachChoice(how), relay=relays)
+
         async def scenario() -> None:
-            playing = asyncio.create_task(self._play(how))
+            playing = asyncio.create_task(self._play(options))
             settled = asyncio.create_task(self.is_settled.wait())
             await asyncio.wait({playing, settled}, return_when=asyncio.FIRST_COMPLETED)
             if playing.done():
@@ -50,8 +54,8 @@ class Stage:
         asyncio.run(asyncio.wait_for(scenario(), TEST_S))
         return self.happened
 
-    async def _play(self, how: Reached) -> None:
-        await stay_reachable(how, self.test, self.detour, self._become_client)
+    async def _play(self, options: PeerOptions) -> None:
+        await stay_reachable(options, self.test, self.detour, self._become_client)
         self.happened.append("done")
 
     def _become_client(self) -> None:
@@ -100,3 +104,4 @@ def test_who_cannot_tell_takes_the_detour_and_goes_on_serving_the_dht() -> None:
 def test_the_operators_word_counts_more() -> None:
     assert Stage(Reach.REACHABLE).play(Reached.RELAY) == ["detour"]
     assert Stage(Reach.UNREACHABLE).play(Reached.DIRECT) == ["test", "done"]
+    assert Stage(Reach.UNREACHABLE).play(Reached.AUTO, relays=True) == ["test", "done"]
