@@ -71,7 +71,7 @@ async def reaching(
     bulk: BulkPlane,
     own: TlsCertificate,
 ) -> None:
-    """Have others reach this machine as the operator wants it, our bootstrap peers' relays first."""
+    """Have others reach this machine, through our bootstrap peers' relays first if at all."""
     test = SelfTest(directory, own.fingerprint, bulk.members.ports[0])
     known = frozenset(one.peer for one in options.bootstrap if one.peer is not None)
     detour = Detour(user, discovery, record, bulk.doors, options.reach.relay, known)
