@@ -109,7 +109,7 @@ class Discovery:
         self._relay: str | None = None
         self._relay_due_at = 0.0
         self._is_client = daemon.config.is_private
-        self._changes_role = asyncio.Event()
+        self._retired: Dht | None = None
         self._dht: Dht | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -137,8 +137,12 @@ class Discovery:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
-        if self._dht is not None:
-            self._dht.abandon()
+        self._abandon()
+
+    def _abandon(self) -> None:
+        for dht in (self._dht, self._retired):
+            if dht is not None:
+                dht.abandon()
 
     async def own_addresses(self) -> tuple[str, ...]:
         """Where the daemon believes it can be reached, for a record."""
@@ -181,11 +185,16 @@ class Discovery:
         """Addresses of relays, each written down by its owner; nobody vouches for them."""
         return found_relays(await self._require_dht().get(RELAYS_KEY))
 
-    def become_client(self) -> None:
+    async def become_client(self) -> None:
         """Keep nothing for others from now on: they were found unable to reach this machine."""
-        if not self._is_client:
-            self._is_client = True
-            self._changes_role.set()
+        self._is_client = True
+        with suppress(Unavailable):  # a node that begins again begins as a client
+            former = self._require_dht()
+            await former.retire()
+            self._dht, self._retired = await self._start_dht(), former
+            await try_addresses(self._daemon.control, self._dht, self._bootstrap, self._clock)
+            await self._dht.explore()
+        self._publish_all_soon()
 
     async def find_runs(self) -> tuple[FoundRun, ...]:
         """The runs that peers of this network say they are in, the most populous first."""
@@ -236,36 +245,22 @@ class Discovery:
     async def _keep(self, generation: int) -> None:
         """Serve one generation of the daemon after the other."""
         while True:
-            upkeep = asyncio.create_task(self._keep_up())
             stopped = asyncio.create_task(self._daemon.stopped(generation))
-            tasks = (upkeep, stopped, asyncio.create_task(self._changes_role.wait()))
+            upkeep = asyncio.create_task(self._keep_up())
             try:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({stopped, upkeep}, return_when=asyncio.FIRST_COMPLETED)
                 if upkeep.done():
                     upkeep.result()  # a bug: it never ends by itself
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-            is_same_daemon = stopped.cancelled()
-            self._changes_role.clear()
-            generation = await self._begin_again(generation - is_same_daemon)
-            if is_same_daemon:
-                await self._enter_again()
-
-    async def _enter_again(self) -> None:
-        """Introduce a new node to the bootstrap peers that the daemon is still connected to."""
-        dht = self._require_dht()
-        with suppress(PsycheError):
-            if self._bootstrap:
-                await try_addresses(self._daemon.control, dht, self._bootstrap, self._clock)
-                await dht.explore()
+                stopped.cancel()
+                upkeep.cancel()
+                await asyncio.gather(stopped, upkeep, return_exceptions=True)
+            generation = await self._begin_again(generation)
 
     async def _begin_again(self, generation: int) -> int:
-        """Replace the node by one over a running daemon younger than this generation."""
-        if self._dht is not None:
-            self._dht.abandon()
-            self._dht = None
+        """Replace the node of a dead daemon by one over its successor."""
+        self._abandon()
+        self._dht = None
         while self._dht is None:
             generation = await self._daemon.running(generation)
             with suppress(Unavailable):

@@ -67,11 +67,9 @@ class Detour:
         pause_s = _FIRST_PAUSE_S
         while True:
             relays = await self._find_relays()
-            if not relays and pause_s == _FIRST_PAUSE_S:
-                _log.warning(
-                    "no relay is known: who cannot dial this machine fetches nothing from it"
-                )
-            for relay in relays:
+            if relays == [] and pause_s > _FIRST_PAUSE_S:
+                self._say("no relay is known: who cannot dial this machine fetches nothing from it")
+            for relay in relays or ():
                 if await self._stay_at(relay):
                     pause_s = _FIRST_PAUSE_S
                     break  # there may be others by now
@@ -115,10 +113,13 @@ class Detour:
 
     def _warn(self, what: str, relay: RelayAddress, cause: str) -> None:
         """Once, and not each time that the same is tried and fails again."""
-        line = f"{what} {relay} {cause}"
+        self._say(what, relay=str(relay), cause=cause)
+
+    def _say(self, what: str, **details: str) -> None:
+        line = f"{what} {details}"
         if line != self._said:
             self._said = line
-            _log.warning(what, relay=str(relay), cause=cause)
+            _log.warning(what, **details)
 
     async def _carries(self, relay: RelayAddress) -> bool:
         verdict = await try_relay(self._user, relay)
@@ -126,15 +127,18 @@ class Detour:
             self._warn("a relay is no help", relay, str(verdict))
         return verdict.is_trusted
 
-    async def _find_relays(self) -> list[RelayAddress]:
-        """Those to try, in order: our bootstrap peers' first, the others differently for each."""
+    async def _find_relays(self) -> list[RelayAddress] | None:
+        """Those to try, our bootstrap peers' first, the others differently for each peer.
+
+        None if that cannot be told now.
+        """
         if self._relay is not None:
             return [self._relay]
         try:
             found = [parse_relay_address(text) for text in await self._discovery.find_relays()]
         except PsycheError as error:
             _log.debug("no relays can be looked for", cause=str(error))
-            return []
+            return None
         own = public_key_from_peer_id(self._user.identity.peer_id)
         others = [one for one in found if one.peer != self._user.identity.peer_id]
 

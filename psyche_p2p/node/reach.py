@@ -7,7 +7,7 @@ operator says so, the peer keeps nothing for the DHT and has others come through
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from psyche_p2p.certificate import TlsCertificate
@@ -79,7 +79,10 @@ async def reaching(
 
 
 async def stay_reachable(
-    options: PeerOptions, test: SelfTest, detour: Detour, become_client: Callable[[], None]
+    options: PeerOptions,
+    test: SelfTest,
+    detour: Detour,
+    become_client: Callable[[], Awaitable[None]],
 ) -> None:
     """Have others reach this machine, for as long as this runs.
 
@@ -99,7 +102,7 @@ async def stay_reachable(
     if not found.needs_relay:
         return
     if found.reach is Reach.UNREACHABLE:
-        become_client()
+        await become_client()
     going = asyncio.create_task(detour.run(), name="detour")
     try:
         await _until_reachable(test, found, going)

@@ -58,7 +58,7 @@ class Stage:
         await stay_reachable(options, self.test, self.detour, self._become_client)
         self.happened.append("done")
 
-    def _become_client(self) -> None:
+    async def _become_client(self) -> None:
         self.happened.append("client")
 
 

@@ -15,7 +15,7 @@ from wan_emulation.wan import Wan
 from tests.node.faults.network import Network
 from tests.node.faults.seed_node import SeedNode
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # a minute each on a busy machine
 
 REASON = why_unavailable()
 TIERS = (0, 2, 2)
@@ -58,7 +58,6 @@ def misses(network: Network, since: int) -> int:
     )
 
 
-@pytest.mark.long
 @pytest.mark.skipif(bool(REASON), reason=REASON)
 def test_a_trainer_behind_a_router_finds_that_out_and_takes_part(tmp_path: Path) -> None:
     links = [PathProfile(delay_ms=5.0, is_closed=place == HIDDEN) for place in range(4)]
@@ -67,7 +66,7 @@ def test_a_trainer_behind_a_router_finds_that_out_and_takes_part(tmp_path: Path)
         SeedNode(tmp_path, wan, SEED_PLACE) as seed,
         Network(tmp_path, TIERS, SHORT_ROUNDS, words=words_of(seed, ()), wan=wan) as network,
     ):
-        network.rounds_pass(2)
+        network.until_back(*network.peers)
         log = network.peers[HIDDEN].log_path.read_text()
         assert "verdict=unreachable" in log
         assert "others reach this machine through a relay" in log
