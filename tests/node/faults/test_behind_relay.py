@@ -70,4 +70,6 @@ def test_a_trainer_behind_a_router_finds_that_out_and_takes_part(tmp_path: Path)
         log = network.peers[HIDDEN].log_path.read_text()
         assert "verdict=unreachable" in log
         assert "others reach this machine through a relay" in log
+        tallies = [peer.tally for peer in network.peers]
+        network.until("a root is agreed", lambda: any(one.agreed_roots for one in tallies))
         network.require_equal_roots()
