@@ -151,6 +151,7 @@ STANDALONE: dict[type[Any], st.SearchStrategy[Any]] = {
         certificate_signature=signatures,
         joiner_addresses=tuples_of(texts),
     ),
+    wire.RelayListing: st.builds(wire.RelayListing, address=texts),
     wire.RunListing: st.builds(wire.RunListing, run_id=hashes, name=texts),
     bulk.BlobRequest: st.builds(bulk.BlobRequest, blob_hash=hashes),
     bulk.HaveRequest: st.builds(bulk.HaveRequest, blob_hashes=tuples_of(hashes)),
@@ -222,12 +223,18 @@ STANDALONE: dict[type[Any], st.SearchStrategy[Any]] = {
         target=st.none() | peers,
         call=st.none() | hashes,
         life_s=small,
+        service=st.none() | st.sampled_from(relay.RelayService),
     ),
     relay.SignedRelayTicket: st.builds(
         relay.SignedRelayTicket, ticket=st.binary(max_size=300), signature=signatures
     ),
     relay.RelayAnswer: st.builds(relay.RelayAnswer, code=st.sampled_from(relay.RelayCode)),
-    relay.RelayCall: st.builds(relay.RelayCall, call=hashes, caller=peers),
+    relay.RelayCall: st.builds(
+        relay.RelayCall,
+        call=hashes,
+        caller=peers,
+        service=st.sampled_from(relay.RelayService),
+    ),
     reachability.DialBackRequest: st.builds(
         reachability.DialBackRequest, tls_fingerprint=hashes, ports=tuples_of(small)
     ),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +16,9 @@ from psyche_p2p.keyfile import load_key
 from psyche_p2p.log import get_logger
 from psyche_p2p.net.daemon import EVERY_ADDRESS, Daemon, DaemonConfig, DaemonDied, DaemonEvent
 from psyche_p2p.net.multiaddr import EXAMPLE, Multiaddr, require_address, require_peer_address
+
+if TYPE_CHECKING:
+    from psyche_p2p.net.discovery import Discovery
 
 REPORT_S = 60.0
 _log = get_logger(__name__)
@@ -48,8 +53,13 @@ _log = get_logger(__name__)
     metavar="ADDRESS",
     help=f"Another bootstrap peer, such as {EXAMPLE}; may be given several times.",
 )
+@click.option("--relay", is_flag=True, help="Carry traffic between peers that nobody can dial.")
 @click.option(
-    "--relay", is_flag=True, help="Carry traffic between peers that cannot reach each other."
+    "--relay-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="PORT",
+    help="Where to relay blobs, for --relay. Default: a free port.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as one JSON object.")
 def bootstrap(
@@ -58,6 +68,7 @@ def bootstrap(
     announce: tuple[str, ...],
     peers: tuple[str, ...],
     relay: bool,
+    relay_port: int,
     as_json: bool,
 ) -> None:
     """Run a peer that others find the network through, until it is told to stop.
@@ -73,22 +84,47 @@ def bootstrap(
         relay_service=relay,
     )
     others = tuple(require_peer_address(text) for text in peers)
-    asyncio.run(until_told_to_stop(_serve(config, others, as_json)))
+    asyncio.run(until_told_to_stop(_serve(config, others, relay_port, as_json)))
 
 
-async def _serve(config: DaemonConfig, peers: tuple[Multiaddr, ...], as_json: bool) -> None:
+async def _serve(
+    config: DaemonConfig, peers: tuple[Multiaddr, ...], relay_port: int, as_json: bool
+) -> None:
     # hivemind takes a moment to import: --help and mistakes do not wait for it
     from psyche_p2p.net.discovery import Discovery
 
-    async with Daemon(config, _on_event) as daemon, Discovery(daemon, peers):
+    async with AsyncExitStack() as stack:
+        daemon = await stack.enter_async_context(Daemon(config, _on_event))
+        discovery = await stack.enter_async_context(Discovery(daemon, peers))
         _, addresses = await daemon.control.identify()
         lines = [f"{address}/p2p/{daemon.peer_id}" for address in addresses]
+        relay = None
+        if config.relay_service:
+            relay = await _relay(stack, config, discovery, addresses, relay_port)
         if as_json:
-            lines = [json.dumps({"peer_id": daemon.peer_id, "addresses": lines})]
+            said = {"peer_id": daemon.peer_id, "addresses": lines, "relay": relay}
+            lines = [json.dumps(said)]
         for line in lines:
             click.echo(line)
-        _log.info("ready", peer=daemon.peer_id, relay=config.relay_service)
+        _log.info("ready", peer=daemon.peer_id, relay=relay or "none")
         await _report(daemon)
+
+
+async def _relay(
+    stack: AsyncExitStack,
+    config: DaemonConfig,
+    discovery: Discovery,
+    addresses: tuple[Multiaddr, ...],
+    port: int,
+) -> str:
+    """Carry blobs from now on; where."""
+    from psyche_p2p.net.relay.host import RelayPlace, best_host, relaying
+
+    public_host = config.announce[0].host if config.announce else best_host(addresses)
+    place = RelayPlace(config.listen[0].host, port, public_host)
+    peer = config.identity.peer_id
+    _, address = await stack.enter_async_context(relaying(peer, discovery, place))
+    return str(address)
 
 
 def _on_event(event: DaemonEvent) -> None:

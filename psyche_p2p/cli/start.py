@@ -23,7 +23,7 @@ from psyche_p2p.clock import SystemClock
 from psyche_p2p.errors import ConfigError, ExitCode, PsycheError
 from psyche_p2p.ids import MAX_TIER, Tier
 from psyche_p2p.node.home import DEFAULT_HOME, Home
-from psyche_p2p.node.options import PeerOptions, parse_listen
+from psyche_p2p.node.options import PeerOptions, Reached, parse_listen, parse_reach
 from psyche_p2p.observe.event_log import EventLog
 from psyche_p2p.observe.events import Event, Restarted, Stopped
 
@@ -48,14 +48,25 @@ _SHARED = (
         default="0.0.0.0",
         show_default=True,
         metavar="HOST[:PORT]",
-        help="Where to listen: PORT for libp2p and the two after it for blobs. Default: free ones.",
+        help="Where to listen: PORT for libp2p, the two after it for blobs, and with --relay the "
+        "third for that. Default: free ones.",
     ),
     click.option(
         "--announce",
         metavar="HOST",
         help="The address others should use, when it is not the machine's own (behind a router).",
     ),
-    click.option("--relay", is_flag=True, help="Also carry traffic between other peers."),
+    click.option(
+        "--reach",
+        default="auto",
+        show_default=True,
+        metavar="HOW",
+        help="How others reach this machine: direct; relay, if nobody can dial it; auto asks two "
+        "peers to try. relay/HOST:PORT/PEER_ID names the relay to use.",
+    ),
+    click.option(
+        "--relay", is_flag=True, help="Also carry traffic between peers that nobody can dial."
+    ),
     click.option(
         "--store-gb",
         type=click.FloatRange(min=0.01),
@@ -197,6 +208,12 @@ def _options(shared: dict[str, Any], **own: Any) -> PeerOptions:
             "neither --bootstrap nor --run-file is given",
             "join a network with --bootstrap ADDRESS, or begin a run with --run-file FILE",
         )
+    reach = parse_reach(shared["reach"])
+    if shared["relay"] and reach.how is Reached.RELAY:
+        raise ConfigError(
+            "--relay and --reach relay contradict each other",
+            "a machine that nobody can dial cannot relay: leave out one of them",
+        )
     home: Path = shared["home"].expanduser()
     return PeerOptions(
         home=home,
@@ -209,6 +226,7 @@ def _options(shared: dict[str, Any], **own: Any) -> PeerOptions:
         store_bytes=int(shared["store_gb"] * 1e9),
         relay=shared["relay"],
         parameters_bytes_per_s=(shared["newcomers_mbit"] or math.inf) * 1e6 / 8,
+        reach=reach,
         **own,
     )
 

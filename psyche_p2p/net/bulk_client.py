@@ -26,6 +26,8 @@ from psyche_p2p.net.methods import (
     MEMBER_SERVICE,
     channel_options,
 )
+from psyche_p2p.net.relay.address import is_relay_address
+from psyche_p2p.net.relay.paths import RelayPaths
 from psyche_p2p.net.tls import CHANNEL_TLS_OPTIONS, PinnedCertificate, channel_credentials
 from psyche_p2p.net.traffic import TrafficMeter
 from psyche_p2p.net.watchdog import Watchdog
@@ -43,6 +45,7 @@ from psyche_p2p.wire.bulk import (
     PushReply,
     RunDescription,
 )
+from psyche_p2p.wire.relay import RelayService
 
 ItemT = TypeVar("ItemT")
 MAX_CHANNELS = 128
@@ -73,9 +76,15 @@ class BulkClient:
     """A member's calls to members, or (with no certificate of its own) a joiner's."""
 
     def __init__(
-        self, own: TlsCertificate | None, patience: Patience, meter: TrafficMeter | None = None
+        self,
+        own: TlsCertificate | None,
+        patience: Patience,
+        meter: TrafficMeter | None = None,
+        paths: RelayPaths | None = None,
     ) -> None:
+        """Without `paths`, peers behind relays are out of reach."""
         self._own = own
+        self._paths = paths
         self._meter = meter or TrafficMeter()
         self._patience = patience
         self._service = JOINER_SERVICE if own is None else MEMBER_SERVICE
@@ -241,11 +250,12 @@ class BulkClient:
         return getattr(self._channel(contact), kind)(f"/{self._service}/{method}")
 
     def _channel(self, contact: Contact) -> grpc.aio.Channel:
-        key = (contact.address, contact.certificate.fingerprint)
+        address = self._resolve(contact)
+        key = (address, contact.certificate.fingerprint)
         channel = self._channels.pop(key, None)
         if channel is None:
             channel = grpc.aio.secure_channel(
-                contact.address,
+                address,
                 channel_credentials(contact.certificate, self._own),
                 options=[*channel_options(), *CHANNEL_TLS_OPTIONS],
             )
@@ -254,11 +264,24 @@ class BulkClient:
             self._retire(self._channels.popitem(last=False)[1])
         return channel
 
+    def _resolve(self, contact: Contact) -> str:
+        if self._paths is None:
+            return require_direct(contact)
+        service = RelayService.JOINERS if self._own is None else RelayService.MEMBERS
+        return self._paths.resolve(contact.address, contact.peer, service)
+
     def _retire(self, channel: grpc.aio.Channel) -> None:
         """Close a channel once its calls have ended."""
         task = asyncio.create_task(channel.close(grace=self._patience.stall_s))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def require_direct(contact: Contact) -> str:
+    """The contact's address; Unreachable if it leads through a relay."""
+    if is_relay_address(contact.address):
+        raise Unreachable(f"peer {short_id(contact.peer)} can be reached only through a relay")
+    return contact.address
 
 
 def compress_ranges(indices: Sequence[int]) -> list[ChunkRange]:

@@ -86,6 +86,16 @@ class Dht:
         await protocol.call_ping(peer)
         return float(answer.dht_time)
 
+    async def retire(self) -> None:
+        """Answer nobody any more; a node that is only a client takes our place.
+
+        Abandoned later, with the daemon: closing this node's connection to it would end it.
+        """
+        protocol = self._node.protocol
+        if not protocol.client_mode:
+            protocol.client_mode = True
+            await self._unless_gone(protocol.remove_p2p_handlers(self._p2p))
+
     async def explore(self) -> None:
         """Meet the nodes nearest to us, so that others find us and hand us what we should keep."""
         await self._unless_gone(self._node.find_nearest_nodes([self._node.node_id]))

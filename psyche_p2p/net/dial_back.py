@@ -98,9 +98,16 @@ def _require_address(helper: Contact, report: DialBackReport) -> None:
 class DialBack:
     """Dials whoever asks for it back."""
 
-    def __init__(self, clock: Clock, dial_s: float = DIAL_S) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        dial_s: float = DIAL_S,
+        is_detoured: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """`is_detoured`: whether a caller comes through a relay, and so from this machine."""
         self._clock = clock
         self._dial_s = dial_s
+        self._is_detoured = is_detoured
         self._by_host = CallerBuckets(_DIALS_PER_S, _BURST)
         self._total = TokenBucket(_TOTAL_DIALS_PER_S, _TOTAL_DIALS_PER_S)
 
@@ -109,6 +116,8 @@ class DialBack:
         asked = decode(DialBackRequest, request)
         if not 0 < len(asked.ports) <= MAX_PORTS or not all(0 < p < 1 << 16 for p in asked.ports):
             raise WireError(WireCode.OUT_OF_RANGE, f"1 to {MAX_PORTS} ports can be asked for")
+        if self._is_detoured(call.context.peer()):
+            raise WireError(WireCode.OUT_OF_RANGE, "callers through a relay are not dialled back")
         host = caller_host(call.context.peer())
         now = self._clock.monotonic_s()
         if not self._by_host.of(host).try_take(1, now) or not self._total.try_take(1, now):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from typing_extensions import Self
 
@@ -27,23 +27,27 @@ from psyche_p2p.net.greeting import is_libp2p_at
 from psyche_p2p.net.multiaddr import Multiaddr
 from psyche_p2p.net.records import (
     MAX_RECORD_LIFE_S,
+    RELAYS_KEY,
     RUNS_KEY,
     FoundPeer,
     FoundRun,
     RecordValidator,
     found_peer,
+    found_relays,
     found_runs,
     owner_of,
     run_key,
     subkey_of,
 )
 from psyche_p2p.net.tasks import report_bug
-from psyche_p2p.wire import PeerRecord, RunListing, encode
+from psyche_p2p.wire import PeerRecord, RelayListing, RunListing, encode
 
 JOIN_PATIENCE_S = 10.0
 LOOK_AROUND_S = 5.0
 """How often bootstrap peers and neighbours that are not connected are tried."""
 NEIGHBOURS = 12
+RELAY_LIFE_S = 180.0
+"""How long a relay's word lasts: peers that look for one should not meet many dead ones."""
 _FIRST_BACKOFF_S = 0.25
 _RETRY_S = 1.0
 _log = get_logger(__name__)
@@ -102,6 +106,10 @@ class Discovery:
         self._validator = RecordValidator(daemon.config.identity, self._clock)
         self._announcements: dict[RunId, _Announcement] = {}
         self._due_at: dict[RunId, float] = {}
+        self._relay: str | None = None
+        self._relay_due_at = 0.0
+        self._is_client = daemon.config.is_private
+        self._retired: Dht | None = None
         self._dht: Dht | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -129,8 +137,12 @@ class Discovery:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
-        if self._dht is not None:
-            self._dht.abandon()
+        self._abandon()
+
+    def _abandon(self) -> None:
+        for dht in (self._dht, self._retired):
+            if dht is not None:
+                dht.abandon()
 
     async def own_addresses(self) -> tuple[str, ...]:
         """Where the daemon believes it can be reached, for a record."""
@@ -151,10 +163,38 @@ class Discovery:
         except Unavailable as error:  # on a busy machine, say; we look again all the time
             _log.warning("our record is not published yet", cause=str(error))
 
+    async def revise(self, run_id: RunId, record: PeerRecord) -> None:
+        """Publish another record of a run that is announced already, now or soon."""
+        self._announcements[run_id] = replace(self._announcements[run_id], record=record)
+        self._due_at[run_id] = 0.0
+        with suppress(Unavailable):
+            await self._publish(run_id)
+
     async def withdraw(self, run_id: RunId) -> None:
         """Publish nothing more of a run; what is out there expires."""
         self._announcements.pop(run_id, None)
         self._due_at.pop(run_id, None)
+
+    async def announce_relay(self, address: str | None) -> None:
+        """Publish where this peer relays, now or soon and until further notice; None: no more."""
+        self._relay, self._relay_due_at = address, 0.0
+        with suppress(Unavailable):
+            await self._publish_relay()
+
+    async def find_relays(self) -> tuple[str, ...]:
+        """Addresses of relays, each written down by its owner; nobody vouches for them."""
+        return found_relays(await self._require_dht().get(RELAYS_KEY))
+
+    async def become_client(self) -> None:
+        """Keep nothing for others from now on: they were found unable to reach this machine."""
+        self._is_client = True
+        with suppress(Unavailable):  # a node that begins again begins as a client
+            former = self._require_dht()
+            await former.retire()
+            self._dht, self._retired = await self._start_dht(), former
+            await try_addresses(self._daemon.control, self._dht, self._bootstrap, self._clock)
+            await self._dht.explore()
+        self._publish_all_soon()
 
     async def find_runs(self) -> tuple[FoundRun, ...]:
         """The runs that peers of this network say they are in, the most populous first."""
@@ -219,22 +259,25 @@ class Discovery:
 
     async def _begin_again(self, generation: int) -> int:
         """Replace the node of a dead daemon by one over its successor."""
-        if self._dht is not None:
-            self._dht.abandon()
-            self._dht = None
+        self._abandon()
+        self._dht = None
         while self._dht is None:
             generation = await self._daemon.running(generation)
             with suppress(Unavailable):
                 self._dht = await self._start_dht()
-        self._due_at = dict.fromkeys(self._announcements, 0.0)
+        self._publish_all_soon()
         return generation
+
+    def _publish_all_soon(self) -> None:
+        self._due_at = dict.fromkeys(self._announcements, 0.0)
+        self._relay_due_at = 0.0
 
     async def _start_dht(self) -> Dht:
         """A node over the running daemon; Unavailable as soon as that dies."""
-        control, config = self._daemon.control, self._daemon.config
+        control = self._daemon.control
         stopped = asyncio.create_task(self._daemon.stopped(self._daemon.generation))
         starting = asyncio.create_task(
-            Dht.start(control.path, self._validator, is_client=config.is_private)
+            Dht.start(control.path, self._validator, is_client=self._is_client)
         )
         try:
             await asyncio.wait({stopped, starting}, return_when=asyncio.FIRST_COMPLETED)
@@ -252,6 +295,8 @@ class Discovery:
                 await self._look_around()
                 for run_id in list(self._announcements):
                     await self._refresh(run_id)
+                if self._clock.monotonic_s() >= self._relay_due_at:
+                    await self._publish_relay()
                 pause_s = self._pause_s()
             except PsycheError as error:
                 _log.debug("discovery will try again", cause=str(error))
@@ -261,6 +306,7 @@ class Discovery:
     def _pause_s(self) -> float:
         now = self._clock.monotonic_s()
         due_in = [due_at - now for due_at in self._due_at.values()]
+        due_in += [self._relay_due_at - now] if self._relay else []
         return max(0.1, min([self._look_around_s, *due_in]))
 
     async def _look_around(self) -> None:
@@ -273,7 +319,7 @@ class Discovery:
         attempt = await try_addresses(control, dht, missing, self._clock)
         if attempt.reached:
             await dht.explore()
-            self._due_at = dict.fromkeys(self._announcements, 0.0)
+            self._publish_all_soon()
             self._emit(SwarmReached(attempt.reached))
         try:
             require_clock(attempt)
@@ -292,16 +338,22 @@ class Discovery:
             await self._publish(run_id)
 
     async def _publish(self, run_id: RunId) -> None:
-        announcement, dht = self._announcements[run_id], self._require_dht()
-        expires_at_s = self._clock.time_ms() / 1000 + announcement.life_s
-        value = encode(announcement.record)
-        subkey = subkey_of(self._daemon.peer_id)
-        if not await dht.store(run_key(run_id), subkey, value, expires_at_s):
+        announcement = self._announcements[run_id]
+        life_s, name = announcement.life_s, announcement.name
+        if not await self._store(run_key(run_id), announcement.record, life_s):
             raise Unavailable("no peer took our record", "it is published again by itself")
-        if announcement.name:
-            listing = encode(RunListing(run_id, announcement.name))
-            await dht.store(RUNS_KEY, subkey, listing, expires_at_s)
-        self._due_at[run_id] = self._clock.monotonic_s() + announcement.life_s / 3
+        if name:
+            await self._store(RUNS_KEY, RunListing(run_id, name), life_s)
+        self._due_at[run_id] = self._clock.monotonic_s() + life_s / 3
+
+    async def _publish_relay(self) -> None:
+        if self._relay and await self._store(RELAYS_KEY, RelayListing(self._relay), RELAY_LIFE_S):
+            self._relay_due_at = self._clock.monotonic_s() + RELAY_LIFE_S / 3
+
+    async def _store(self, key: str, said: object, life_s: float) -> bool:
+        expires_at_s = self._clock.time_ms() / 1000 + life_s
+        subkey = subkey_of(self._daemon.peer_id)
+        return await self._require_dht().store(key, subkey, encode(said), expires_at_s)
 
     async def _connect_neighbours(self, found: dict[PeerId, FoundPeer]) -> None:
         """Connect to some peers of the run, so that its gossip is one mesh."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from psyche_p2p.certificate import is_certificate_of
 from psyche_p2p.clock import Clock
-from psyche_p2p.errors import RemoteError
+from psyche_p2p.errors import ConfigError, RemoteError
 from psyche_p2p.hashing import hash_parts
 from psyche_p2p.identity import Identity, is_acceptable_key, verify
 from psyche_p2p.ids import (
@@ -29,7 +29,8 @@ from psyche_p2p.ids import (
     public_key_from_peer_id,
 )
 from psyche_p2p.net.multiaddr import Multiaddr, parse_multiaddr
-from psyche_p2p.wire import PeerRecord, RunListing, decode, max_encoded_bytes
+from psyche_p2p.net.relay.address import parse_relay_address
+from psyche_p2p.wire import PeerRecord, RelayListing, RunListing, decode, max_encoded_bytes
 
 RECORD_CONTEXT = "dht-record"
 MAX_RECORD_LIFE_S = 3600.0
@@ -62,6 +63,8 @@ def run_key(run_id: RunId) -> str:
 
 RUNS_KEY = "psyche-p2p/v1/runs"
 """The DHT key under which every peer says which run it is in."""
+RELAYS_KEY = "psyche-p2p/v1/relays"
+"""The DHT key under which every relay says where it listens."""
 
 
 def subkey_of(peer: PeerId) -> bytes:
@@ -117,6 +120,18 @@ def found_runs(values: Iterable[object]) -> tuple[FoundRun, ...]:
             listing = decode(RunListing, value)
             peers[listing.run_id, listing.name] += 1
     return tuple(FoundRun(*key, count) for key, count in peers.most_common())
+
+
+def found_relays(entries: Mapping[bytes, tuple[object, float]]) -> tuple[str, ...]:
+    """The relays in these entries; what is none, or names another peer, is left out."""
+    relays = []
+    for subkey, (value, _) in entries.items():
+        if isinstance(value, bytes):
+            with suppress(RemoteError, ConfigError):
+                address = parse_relay_address(decode(RelayListing, value).address)
+                if address.peer == owner_of(subkey):
+                    relays.append(str(address))
+    return tuple(relays)
 
 
 class RecordValidator:

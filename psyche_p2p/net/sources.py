@@ -71,6 +71,11 @@ class SourceBook:
         if len(self.liars) > MAX_REMEMBERED:
             del self.liars[next(iter(self.liars))]
 
+    def forgive(self, peer: PeerId) -> None:
+        """Its failures mean nothing any more: it is reached another way now."""
+        record = self.of(peer)
+        record.failures, record.retry_at, record.bytes_per_s = 0, 0.0, None
+
     def explain(self, peer: PeerId) -> str:
         """Why this peer is not being asked."""
         return self.liars.get(peer) or self.of(peer).last_problem or "it has nothing we need"

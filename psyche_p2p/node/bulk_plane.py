@@ -23,6 +23,9 @@ from psyche_p2p.net.dial_back import DialBack, JoinedServices, dial_back_service
 from psyche_p2p.net.handlers import CallWrapper
 from psyche_p2p.net.limits import CallLimits, Pace, Turnstile
 from psyche_p2p.net.parameter_offers import ParameterOffers
+from psyche_p2p.net.relay.client import LocalDoors, RelayUser
+from psyche_p2p.net.relay.detours import Detours
+from psyche_p2p.net.relay.paths import RelayPaths
 from psyche_p2p.net.services import CACHED_BYTES, Log, Statements, joiner_service, member_service
 from psyche_p2p.net.shelf import Shelf
 from psyche_p2p.net.swarm import Swarm, SwarmLimits
@@ -33,6 +36,7 @@ from psyche_p2p.wire import DecidedBlock, encode
 from psyche_p2p.wire.bulk import RunDescription
 
 FETCH_DEADLINE_S = 60.0
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _JOINER_LIMITS = CallLimits(calls_per_s=50.0, concurrent_calls=8, total_calls=64)
 
 
@@ -83,6 +87,7 @@ class BulkPlane:
     def __init__(
         self,
         listen: Listen,
+        user: RelayUser,
         own: TlsCertificate,
         trust: MemberTrust,
         store: BlobStore,
@@ -96,6 +101,9 @@ class BulkPlane:
     ) -> None:
         shelf = Shelf(store)
         pace = Pace(parameters_bytes_per_s, offers.was_made)
+        self._host = listen.host
+        self._detours = Detours()
+        dial_back = DialBack(clock, is_detoured=self._detours.is_one)
         cache = ChunkCache(CACHED_BYTES)  # one for both: what strangers may fetch, members may, too
         member_calls = CallWrapper(MemberGate(trust), Turnstile(CallLimits()), clock, meter)
         joiner_calls = CallWrapper(AddressGate(), Turnstile(_JOINER_LIMITS), clock, meter)
@@ -109,18 +117,27 @@ class BulkPlane:
         self.joiners = BulkServer(
             (listen.joiners,),
             partial(joiner_server_credentials, own),
-            JoinedServices(joiners, dial_back_service(joiner_calls, DialBack(clock))),
+            JoinedServices(joiners, dial_back_service(joiner_calls, dial_back)),
             ServerLimits(max_connections=256, max_calls=128),
         )
-        self.client = BulkClient(own, Patience(), meter)
-        self.joiner_client = BulkClient(None, Patience(), meter)
+        self._paths = RelayPaths(user)
+        self.client = BulkClient(own, Patience(), meter, self._paths)
+        self.joiner_client = BulkClient(None, Patience(), meter, self._paths)
         limits = SwarmLimits(max_blob_bytes, deadline_s=FETCH_DEADLINE_S)
         self.swarm = Swarm(store, shelf, self.client, clock, limits)
         self._stack = AsyncExitStack()
 
+    @property
+    def doors(self) -> LocalDoors:
+        """Where circuits from a relay end."""
+        members, joiners = self.members.ports[0], self.joiners.ports[0]
+        host = _LOOPBACK.get(self._host, self._host)
+        return LocalDoors(members, joiners, host, self._detours)
+
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            for part in (self.members, self.joiners, self.client, self.joiner_client):
+            clients = (self._paths, self.client, self.joiner_client)
+            for part in (self.members, self.joiners, *clients):
                 await stack.enter_async_context(part)
             stack.push_async_callback(self.swarm.close)
             self._stack = stack.pop_all()

@@ -44,6 +44,8 @@ class Directory:
         self._discovery = discovery
         self._trust = trust
         self._on_trust = on_trust
+        self.on_moved: Callable[[PeerId], None] = lambda _: None
+        """Called when a known peer is reached another way than before."""
         self._found: dict[PeerId, FoundPeer] = {}
         self._pinned: dict[PeerId, PinnedCertificate] = {}
         self._wanted: dict[PeerId, bytes] = {}
@@ -124,6 +126,9 @@ class Directory:
         known = self._found.get(peer)
         if known is not None and known.record.certificate == record.certificate:
             self._found[peer] = found
+            if known.record.bulk_addresses != record.bulk_addresses:
+                self.on_moved(peer)
+                self._has_news.set()
             return
         try:
             pinned = pin_certificate(peer, record.certificate, record.certificate_signature)

@@ -19,12 +19,15 @@ from psyche_p2p.net.bulk_client import BulkClient, Patience
 from psyche_p2p.net.daemon import Daemon, DaemonConfig, DaemonDied, DaemonEvent
 from psyche_p2p.net.discovery import Discovery
 from psyche_p2p.net.multiaddr import Multiaddr
+from psyche_p2p.net.relay.client import RelayUser
+from psyche_p2p.net.relay.host import RelayPlace, best_host, relaying
+from psyche_p2p.net.relay.paths import RelayPaths
 from psyche_p2p.node.bulk_plane import BulkPlane
 from psyche_p2p.node.directory import Directory
 from psyche_p2p.node.entering import fetch_config, find_run
 from psyche_p2p.node.home import Home
 from psyche_p2p.node.namesakes import require_asked_for, require_no_namesake
-from psyche_p2p.node.options import PeerOptions, join_host_port
+from psyche_p2p.node.options import PeerOptions, Reached, join_host_port
 from psyche_p2p.observe import events
 from psyche_p2p.wire import PeerRecord
 from psyche_p2p.wire.messages import Role
@@ -61,11 +64,21 @@ async def enter_network(
     listen = options.listen.libp2p
     announce = (listen_at(options),) if options.announce else ()
     config = DaemonConfig(
-        identity, listen=(listen,), announce=announce, relay_service=options.relay
+        identity,
+        listen=(listen,),
+        announce=announce,
+        relay_service=options.relay,
+        is_private=options.reach.how is Reached.RELAY,
     )
     daemon = await stack.enter_async_context(Daemon(config, on_event))
     discovery = await stack.enter_async_context(Discovery(daemon, options.bootstrap))
-    return Network(daemon, discovery)
+    network = Network(daemon, discovery)
+    if options.relay:
+        host = await _advertised_host(network, options)
+        place = RelayPlace(options.listen.host, options.listen.relay_port, host)
+        _, address = await stack.enter_async_context(relaying(identity.peer_id, discovery, place))
+        _log.info("relaying for peers that nobody can dial", relay=str(address))
+    return network
 
 
 def listen_at(options: PeerOptions) -> Multiaddr:
@@ -106,7 +119,11 @@ async def find_config(
 ) -> RunConfig:
     """The run's configuration, from a peer that is in it."""
     wanted = await find_run(network.discovery, options.run)
-    async with BulkClient(None, Patience()) as client:
+    user = RelayUser(network.daemon.config.identity, wanted)
+    async with (
+        RelayPaths(user) as paths,
+        BulkClient(None, Patience(), paths=paths) as client,
+    ):
         config = await fetch_config(client, directory_of(wanted), wanted)
     _log.info("run found", name=config.run.name, run_id=wanted.hex())
     return config
@@ -118,25 +135,31 @@ async def announce(
     config: RunConfig,
     bulk: BulkPlane,
     own: TlsCertificate,
+    emit: Callable[[events.Event], None],
 ) -> PeerRecord:
-    """Publish where this peer can be asked, until further notice."""
+    """Publish where this peer can be asked, until further notice, and say so.
+
+    A peer that nobody can dial says where once it knows a relay (node/reach.py).
+    """
     host = await _advertised_host(network, options)
+    can_be_dialled = options.reach.how is not Reached.RELAY
     record = PeerRecord(
         instance=secrets.randbits(62),
         roles=roles_of(options),
         tier=options.tier or Tier(0),
         addresses=await network.discovery.own_addresses(),
-        bulk_addresses=(join_host_port(host, bulk.members.ports[0]),),
+        bulk_addresses=(join_host_port(host, bulk.members.ports[0]),) * can_be_dialled,
         certificate=own.certificate_der,
         certificate_signature=Signature(own.signature),
-        joiner_addresses=(join_host_port(host, bulk.joiners.ports[0]),),
+        joiner_addresses=(join_host_port(host, bulk.joiners.ports[0]),) * can_be_dialled,
     )
     life_s = config.network.record_life_s
     await network.discovery.announce(run_id(config), record, life_s, config.run.name)
+    await _report_started(network, options, record, emit)
     return record
 
 
-async def report_started(
+async def _report_started(
     network: Network,
     options: PeerOptions,
     record: PeerRecord,
@@ -147,6 +170,8 @@ async def report_started(
     role: Literal["trainer", "witness"] = "witness" if options.is_witness else "trainer"
     emit(events.Started(peer, record.tier, role, addresses, record.bulk_addresses))
     _log.info("listening", peer=peer)
+    if options.reach.how is Reached.RELAY:
+        return  # nobody could use them
     for address in addresses:
         _log.info("others join with", bootstrap=address)
 
@@ -163,5 +188,4 @@ async def _advertised_host(network: Network, options: PeerOptions) -> str:
     if options.listen.host not in _ANY_HOST:
         return options.listen.host
     _, addresses = await network.daemon.control.identify()
-    hosts = [address.host for address in addresses if not address.host.startswith("127.")]
-    return hosts[0] if hosts else "127.0.0.1"
+    return best_host(addresses)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from psyche_p2p.errors import ConfigError
 from psyche_p2p.ids import Tier
 from psyche_p2p.net.multiaddr import Multiaddr, parse_multiaddr
+from psyche_p2p.net.relay.address import RelayAddress, is_relay_address, parse_relay_address
 
-_MEMBER_PORT_STEP, _JOINER_PORT_STEP = 1, 2
+_MEMBER_PORT_STEP, _JOINER_PORT_STEP, _RELAY_PORT_STEP = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where a peer listens: a port for libp2p and the two after it for bulk, or any three."""
+    """Where a peer listens: a port for libp2p, the two after it for bulk, one more for a relay.
+
+    Or any that are free, with port 0.
+    """
 
     host: str
     port: int
@@ -33,8 +38,33 @@ class Listen:
     def joiners(self) -> str:
         return self._at(_JOINER_PORT_STEP)
 
+    @property
+    def relay_port(self) -> int:
+        return self._port(_RELAY_PORT_STEP)
+
     def _at(self, step: int) -> str:
-        return join_host_port(self.host, self.port + step if self.port else 0)
+        return join_host_port(self.host, self._port(step))
+
+    def _port(self, step: int) -> int:
+        return self.port + step if self.port else 0
+
+
+class Reached(Enum):
+    """How others are to reach this machine's bulk plane."""
+
+    AUTO = "auto"
+    """As a test at the start finds out."""
+    DIRECT = "direct"
+    RELAY = "relay"
+
+
+@dataclass(frozen=True, slots=True)
+class ReachChoice:
+    """What the operator says about reaching this machine."""
+
+    how: Reached = Reached.AUTO
+    relay: RelayAddress | None = None
+    """The only relay to use; None for whichever the network has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +97,7 @@ class PeerOptions:
     """The repository on a hub that gets this peer's checkpoints."""
     relay: bool = False
     """Carry others' traffic as well."""
+    reach: ReachChoice = ReachChoice()
     trainer_command: tuple[str, ...] = ()
     """What trains instead of our trainer: for tests and benchmarks."""
 
@@ -88,12 +119,26 @@ def parse_listen(text: str) -> Listen:
         host, _, port = text.partition(":")
     try:
         listen = Listen(host, int(port or 0))
-        is_possible = 0 <= listen.port <= 65533 and bool(listen.libp2p)
+        is_possible = 0 <= listen.port <= 65532 and bool(listen.libp2p)
     except ValueError as error:
         raise _bad_listen(text) from error
     if not is_possible:
         raise _bad_listen(text)
     return listen
+
+
+def parse_reach(text: str) -> ReachChoice:
+    """auto, direct, relay, or a relay's address; a ConfigError for anything else."""
+    if is_relay_address(text):
+        return ReachChoice(Reached.RELAY, parse_relay_address(text))
+    try:
+        return ReachChoice(Reached(text))
+    except ValueError as error:
+        known = ", ".join(one.value for one in Reached)
+        raise ConfigError(
+            f"--reach {text!r} means nothing",
+            f"say one of {known}, or a relay's address: relay/HOST:PORT/PEER_ID",
+        ) from error
 
 
 def join_host_port(host: str, port: int) -> str:

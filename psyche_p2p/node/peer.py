@@ -21,6 +21,7 @@ from psyche_p2p.net.allocator import keep_freed_memory
 from psyche_p2p.net.gatekeeper import Judgement
 from psyche_p2p.net.gossip import Gossip
 from psyche_p2p.net.parameter_offers import ParameterOffers
+from psyche_p2p.net.relay.client import RelayUser
 from psyche_p2p.net.statements import StatementPool
 from psyche_p2p.net.tls import MemberTrust
 from psyche_p2p.net.traffic import TrafficMeter
@@ -46,7 +47,6 @@ from psyche_p2p.node.network import (
     enter_network,
     find_config,
     load_config,
-    report_started,
     require_own_run,
     require_supported,
 )
@@ -54,7 +54,7 @@ from psyche_p2p.node.options import PeerOptions
 from psyche_p2p.node.parameters import Parameters
 from psyche_p2p.node.participation import NO_FRONTIER, Circumstances, Participation
 from psyche_p2p.node.promises import Promises
-from psyche_p2p.node.reach import report_reach
+from psyche_p2p.node.reach import reaching
 from psyche_p2p.node.replay import catch_up, replay_own
 from psyche_p2p.node.settled import Settled
 from psyche_p2p.node.snapshots import Snapshots
@@ -129,6 +129,7 @@ class Peer:
         require_invited(rules_of(config), self._identity.peer_id)
         self._config = config
         self._run_id = run_id(config)
+        self._user = RelayUser(self._identity, self._run_id)
         self._folder: RunFolder = self._home.run_folder(self._run_id)
         self._desk = await self._start_trainer(stack)
 
@@ -143,6 +144,7 @@ class Peer:
         self._bulk = await stack.enter_async_context(
             BulkPlane(
                 options.listen,
+                self._user,
                 self._own,
                 self._trust,
                 self._store,
@@ -158,6 +160,7 @@ class Peer:
         self._bulk.swarm.book.on_lie = lambda peer, what: self._emit(events.Accused(peer, what))
         self._directory = self._directory_of(self._run_id)
         self._comparison = Comparison(self._told, self._bulk.joiner_client, self._directory)
+        self._directory.on_moved = self._bulk.swarm.book.forgive
         self._voice = Voice(
             IdentitySigner(self._identity, self._run_id),
             Promises.open(self._folder.promises),
@@ -165,8 +168,9 @@ class Peer:
             self._statements.add,
         )
         self._blobs = BlobDesk(config, self._schema, self._store, self._bulk.swarm, self._directory)
-        record = await announce(self._network, options, config, self._bulk, self._own)
-        await report_started(self._network, options, record, self._emit)
+        self._record = await announce(
+            self._network, options, config, self._bulk, self._own, self._emit
+        )
 
     def _directory_of(self, wanted: RunId) -> Directory:
         async def renew() -> None:
@@ -194,8 +198,8 @@ class Peer:
         tree.start("voice", self._voice.run(gossip))
         tree.start("listening", self._listen(gossip))
         tree.start("traffic", self._report_traffic())
-        port = self._bulk.members.ports[0]
-        tree.start("reach", report_reach(self._directory, self._own, port))
+        parts = (self._network.discovery, self._directory, self._bulk, self._own)
+        tree.start("reach", reaching(self._options, self._user, self._record, *parts))
         ended = asyncio.Event()
         tree.start("run", self._take_part(tree, ended))
         tree.start("stop", forward(stop, ended))
@@ -234,9 +238,8 @@ class Peer:
         self._participation = participation
         self._founding = None
         participation.start(tree)
-        for envelope in list(self._early):
-            participation.on_envelope(envelope)
-        self._early.clear()
+        while self._early:
+            participation.on_envelope(self._early.popleft())
         await participation.finished.wait()
         ended.set()
 

@@ -20,6 +20,8 @@ from psyche_p2p.net.daemon import Daemon, DaemonConfig
 from psyche_p2p.net.description import most_described
 from psyche_p2p.net.discovery import Discovery
 from psyche_p2p.net.multiaddr import Multiaddr, parse_multiaddr
+from psyche_p2p.net.relay.client import RelayUser
+from psyche_p2p.net.relay.paths import RelayPaths
 from psyche_p2p.net.tls import MemberTrust
 from psyche_p2p.node.bookmarks import NO_BOOKMARKS, Bookmarks
 from psyche_p2p.node.directory import Directory
@@ -84,8 +86,9 @@ async def visit(
         config = DaemonConfig(guest, listen=_LISTEN, is_private=True)
         daemon = await stack.enter_async_context(Daemon(config))
         discovery = await stack.enter_async_context(Discovery(daemon, bootstrap))
-        client = await stack.enter_async_context(BulkClient(None, Patience()))
         run_id = await find_run(discovery, wanted)
+        paths = await stack.enter_async_context(RelayPaths(RelayUser(guest, run_id)))
+        client = await stack.enter_async_context(BulkClient(None, Patience(), paths=paths))
         directory = Directory(run_id, guest.peer_id, discovery, MemberTrust(clock), _trust_nobody)
         run_config = await fetch_config(client, directory, run_id)
         yield Visitor(run_id, run_config, daemon, discovery, client, directory, bookmarks)

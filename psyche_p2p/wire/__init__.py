@@ -31,6 +31,7 @@ from psyche_p2p.wire.messages import (
     Phase,
     Proposal,
     Refusal,
+    RelayListing,
     Role,
     RoundDigest,
     RunListing,
@@ -91,5 +92,6 @@ __all__ = [
     "ChunkManifest",
     "AntiEntropyDigest",
     "RoundDigest",
+    "RelayListing",
     "RunListing",
 ]

@@ -78,6 +78,7 @@ _SPECS: dict[type[Any], _Spec] = {
         (coordinator_pb2.DESCRIPTOR, records.StateRecord, 256 * MIB),
         (discovery_pb2.DESCRIPTOR, messages.PeerRecord, 4 * KIB),
         (discovery_pb2.DESCRIPTOR, messages.RunListing, KIB),
+        (discovery_pb2.DESCRIPTOR, messages.RelayListing, KIB),
         (consensus_pb2.DESCRIPTOR, messages.Block, GOSSIP_BODY_BYTES - KIB),
         (consensus_pb2.DESCRIPTOR, messages.Proposal, GOSSIP_BODY_BYTES),
         (consensus_pb2.DESCRIPTOR, messages.Vote, KIB),

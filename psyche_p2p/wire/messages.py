@@ -200,6 +200,13 @@ class RunListing:
 
 
 @dataclass(frozen=True, slots=True)
+class RelayListing:
+    """Where a relay listens that serves the runs of this network."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Where a peer stands."""
 

@@ -16,6 +16,14 @@ class RelayPurpose(IntEnum):
     ACCEPT = 3
 
 
+class RelayService(IntEnum):
+    """What a dial is for."""
+
+    MEMBERS = 1
+    JOINERS = 2
+    ECHO = 3
+
+
 class RelayCode(IntEnum):
     """The relay's answer to a ticket."""
 
@@ -37,7 +45,7 @@ class RelayHello:
 
 @dataclass(frozen=True, slots=True)
 class RelayTicket:
-    """A member's right to one thing at one relay on one connection."""
+    """A peer's right to one thing at one relay on one connection."""
 
     run_id: RunId
     peer: PeerId
@@ -47,6 +55,7 @@ class RelayTicket:
     target: PeerId | None
     call: BlobHash | None
     life_s: int
+    service: RelayService | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +79,4 @@ class RelayCall:
 
     call: BlobHash
     caller: PeerId
+    service: RelayService

@@ -16,6 +16,7 @@ import pytest
 
 from psyche_p2p.errors import ExitCode
 from psyche_p2p.net.multiaddr import require_peer_address
+from psyche_p2p.net.relay.address import parse_relay_address
 from tests.cli.test_main import refused
 
 LOOPBACK = ("--listen", "/ip4/127.0.0.1/tcp/0")
@@ -62,9 +63,14 @@ def test_it_prints_its_address_and_leaves_nothing_behind(
 @pytest.mark.slow
 def test_a_second_one_joins_the_first(tmp_path: Path) -> None:
     with bootstrap(tmp_path, "--json") as first:
-        (address,) = json.loads(first_line(first))["addresses"]
-        with bootstrap(tmp_path, "--peer", address, "--relay") as second:
-            assert require_peer_address(first_line(second)).peer is not None
+        said = json.loads(first_line(first))
+        (address,) = said["addresses"]
+        assert said["relay"] is None
+        with bootstrap(tmp_path, "--peer", address, "--relay", "--json") as second:
+            said = json.loads(first_line(second))
+            assert require_peer_address(said["addresses"][0]).peer == said["peer_id"]
+            relay = parse_relay_address(said["relay"])
+            assert (relay.host, relay.peer) == ("127.0.0.1", said["peer_id"])
 
 
 def test_a_malformed_address_is_one_line_and_exit_code_3() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,6 +92,51 @@ def test_peers_find_each_other_by_run_and_connect() -> None:
             await until(lambda: is_connected(alice[0], bob[0]))
 
     run(test())
+
+
+def test_a_relay_is_found_by_everyone() -> None:
+    async def test() -> None:
+        async with swarm("seed", "alice") as ((seed, at_seed), (_, at_alice)):
+            address = f"relay/127.0.0.1:4002/{seed.peer_id}"
+            await at_seed.announce_relay(address)
+
+            async def is_found() -> bool:
+                return await at_alice.find_relays() == (address,)
+
+            await until(is_found)
+
+    run(test())
+
+
+def test_a_peer_that_becomes_a_client_is_found_and_finds_others() -> None:
+    async def test() -> None:
+        async with swarm("seed", "alice", "bob") as (_, (alice, at_alice), (bob, at_bob)):
+            await announce(alice, at_alice)
+            await announce(bob, at_bob)
+            assert await serves_the_dht(at_bob, alice)
+            await at_alice.become_client()
+            assert not await serves_the_dht(at_bob, alice)
+            revised = replace(record(()), bulk_addresses=("192.0.2.1:4002",))
+            await at_alice.revise(RUN, revised)
+
+            async def is_found() -> bool:
+                found = (await at_bob.lookup(RUN)).get(alice.peer_id)
+                return found is not None and found.record == revised
+
+            await until(is_found)
+            await until(lambda: finds(at_alice, alice, bob))
+            assert alice.generation == 0
+
+    run(test())
+
+
+async def serves_the_dht(asker: Discovery, asked: Daemon) -> bool:
+    """Whether one peer answers another's questions about the DHT."""
+    try:
+        await asker._require_dht().meet(asked.peer_id)
+    except Unavailable:
+        return False
+    return True
 
 
 async def is_connected(daemon: Daemon, other: Daemon) -> bool:

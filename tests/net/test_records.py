@@ -16,11 +16,12 @@ from psyche_p2p.net.records import (
     MAX_RECORD_LIFE_S,
     RecordValidator,
     found_peer,
+    found_relays,
     owner_of,
     run_key,
     subkey_of,
 )
-from psyche_p2p.wire import PeerRecord, Role, encode
+from psyche_p2p.wire import PeerRecord, RelayListing, Role, encode
 from tests.net.real import identity_of
 
 NOW_S = 1_700_000_000.0
@@ -146,3 +147,15 @@ def test_a_record_with_anothers_certificate_is_refused() -> None:
 
 def test_every_run_has_its_own_key() -> None:
     assert run_key(RunId(b"a" * 32)) != run_key(RunId(b"b" * 32))
+
+
+def test_a_relay_is_believed_only_about_itself() -> None:
+    alices = f"relay/203.0.113.7:4002/{ALICE.peer_id}"
+    listing = encode(RelayListing(alices))
+    entries: dict[bytes, tuple[object, float]] = {
+        subkey_of(ALICE.peer_id): (listing, NOW_S),
+        subkey_of(EVE.peer_id): (listing, NOW_S),
+    }
+    assert found_relays(entries) == (alices,)
+    for junk in (b"junk", 7, encode(RelayListing("203.0.113.7:4002"))):
+        assert found_relays({subkey_of(ALICE.peer_id): (junk, NOW_S)}) == ()

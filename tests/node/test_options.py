@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from psyche_p2p.errors import ConfigError
-from psyche_p2p.node.options import parse_listen
+from psyche_p2p.identity import Identity
+from psyche_p2p.net.relay.address import RelayAddress
+from psyche_p2p.node.options import ReachChoice, Reached, parse_listen, parse_reach
 
 
 @pytest.mark.parametrize(
@@ -25,8 +27,22 @@ def test_a_host_and_a_port_become_three_addresses(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "example", "1.2.3.4:x", "1.2.3.4:65534", "1.2.3.4:-1", "[::1"]
+    "text", ["", "example", "1.2.3.4:x", "1.2.3.4:65533", "1.2.3.4:-1", "[::1"]
 )
 def test_anything_else_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ConfigError, match="write it like"):
         parse_listen(text)
+
+
+def test_how_a_machine_is_reached_is_one_word_or_a_relay() -> None:
+    assert parse_reach("auto") == ReachChoice(Reached.AUTO)
+    assert parse_reach("direct") == ReachChoice(Reached.DIRECT)
+    assert parse_reach("relay") == ReachChoice(Reached.RELAY)
+    relay = RelayAddress("203.0.113.7", 4002, Identity.from_seed(b"r" * 32).peer_id)
+    assert parse_reach(str(relay)) == ReachChoice(Reached.RELAY, relay)
+
+
+@pytest.mark.parametrize("text", ["", "nat", "relay/nowhere", "relay/1.2.3.4:5/eve"])
+def test_any_other_way_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ConfigError, match="relay/"):
+        parse_reach(text)

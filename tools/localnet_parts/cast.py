@@ -33,12 +33,15 @@ class Cast:
         folder: Path,
         wan: Wan | None,
         programs: Mapping[int, Sequence[str]] | None = None,
+        words: Mapping[int, Sequence[str]] | None = None,
     ) -> None:
+        """`programs` and `words`: what starts a peer instead, and what it is told besides."""
         self._plan = plan
         self._config = config
         self._folder = folder
         self._wan = wan
         self._programs = programs or {}
+        self._words = words or {}
         self.peers: list[Peer] = []
 
     def assemble(self) -> list[Peer]:
@@ -81,7 +84,7 @@ class Cast:
     def _command(self, peer: Peer) -> list[str]:
         host = self._wan.addresses[peer.number] if self._wan is not None else _LOOPBACK
         words = ["--home", str(peer.home), "--listen", f"{host}:0"]
-        words += ["--events", str(peer.events_path)]
+        words += ["--events", str(peer.events_path), *self._words.get(peer.number, ())]
         others = [other for other in self.peers if other is not peer and other.is_up]
         known = [address for other in others for address in other.tally.addresses]
         words += ["--bootstrap", known[0]] if known else []

@@ -28,6 +28,8 @@ class PathProfile:
     """None: as fast as this machine."""
     queue_ms: float = DEFAULT_QUEUE_MS
     """How much a link holds back, in time at its rate, before it drops."""
+    is_closed: bool = False
+    """Nobody can begin a TCP connection with this peer, as behind a router; it can with others."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.delay_ms <= MAX_DELAY_MS, f"a delay of {self.delay_ms} ms")

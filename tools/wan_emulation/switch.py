@@ -28,6 +28,7 @@ _LIFELINE_FD = 0
 _PACKETS_PER_TURN = 64
 _MAX_PACKET_BYTES = 65536
 _IPV4 = 4
+_TCP, _TCP_FLAGS_OFFSET, _SYN, _ACK = 6, 13, 0x02, 0x10
 
 
 def address_of(peer: int) -> str:
@@ -38,8 +39,11 @@ def address_of(peer: int) -> str:
 class Switch:
     """Reads every device, hands packets to the shaped network, writes what has arrived."""
 
-    def __init__(self, namespaces: list[Namespace], network: Network) -> None:
+    def __init__(
+        self, namespaces: list[Namespace], network: Network, closed: frozenset[int]
+    ) -> None:
         self._network = network
+        self._closed = closed
         self._devices = [namespace.tun_fd for namespace in namespaces]
         self._peer_of_device = {device: peer for peer, device in enumerate(self._devices)}
 
@@ -67,6 +71,8 @@ class Switch:
             except BlockingIOError:
                 return
             target = _target_peer(packet, len(self._devices))
+            if target in self._closed and _begins_connection(packet):
+                continue
             if target is not None and target != source:
                 self._network.send(source, target, packet, time.monotonic())
 
@@ -85,6 +91,14 @@ def _target_peer(packet: bytes, peers: int) -> int | None:
     return peer if 0 <= peer < peers else None
 
 
+def _begins_connection(packet: bytes) -> bool:
+    """Whether an IPv4 packet is the first of a TCP connection."""
+    flags_at = 4 * (packet[0] & 0x0F) + _TCP_FLAGS_OFFSET
+    if packet[9] != _TCP or len(packet) <= flags_at:
+        return False
+    return packet[flags_at] & (_SYN | _ACK) == _SYN
+
+
 def main(arguments: list[str]) -> int:
     wanted: dict[str, Any] = json.loads(arguments[0])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the starter decides when the network goes
@@ -96,7 +110,8 @@ def main(arguments: list[str]) -> int:
             make_namespace(address_of(peer), wanted["mtu"]) for peer in range(len(profiles))
         ]
         _say({"namespaces": [[each.namespace_fd, each.inode] for each in namespaces]})
-        Switch(namespaces, network).run()
+        closed = frozenset(peer for peer, one in enumerate(profiles) if one.is_closed)
+        Switch(namespaces, network, closed).run()
     except OSError as error:
         _say({"error": str(error)})
         return 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ from psyche_p2p.identity import Identity
 from psyche_p2p.ids import BlobHash, PeerId, RunId
 from psyche_p2p.log import get_logger
 from psyche_p2p.net.relay.address import RelayAddress
+from psyche_p2p.net.relay.detours import Detours
+from psyche_p2p.net.relay.probe import PROBE_BYTES
 from psyche_p2p.net.relay.splice import splice
 from psyche_p2p.net.relay.ticket import sign_ticket
 from psyche_p2p.net.sockets import connect_tcp, listen_tcp, prepare, receive_frame
@@ -29,6 +32,7 @@ from psyche_p2p.wire.relay import (
     RelayCode,
     RelayHello,
     RelayPurpose,
+    RelayService,
     RelayTicket,
 )
 
@@ -38,7 +42,8 @@ LISTEN_LIFE_S = 3600
 CIRCUIT_LIFE_S = 3600
 FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 30.0
-MAX_CIRCUITS = 16
+MAX_CIRCUITS = 48
+_ECHO_BLOCK_BYTES = 16 << 10
 _LOOPBACK = "127.0.0.1"
 _REFUSALS = {
     RelayCode.BAD_TICKET: ("did not accept our ticket", "update the older of the two peers"),
@@ -53,14 +58,21 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RelayUser:
-    """A member of a run, as it presents itself to relays."""
+    """A peer as it presents itself to the relays of a run."""
 
     identity: Identity
     run_id: RunId
 
-    async def open_circuit(self, relay: RelayAddress, target: PeerId) -> socket.socket:
+    async def open_circuit(
+        self,
+        relay: RelayAddress,
+        target: PeerId,
+        service: RelayService = RelayService.MEMBERS,
+    ) -> socket.socket:
         """A connection to another member through a relay."""
-        return await self.ask(relay, RelayPurpose.DIAL, CIRCUIT_LIFE_S, target=target)
+        return await self.ask(
+            relay, RelayPurpose.DIAL, CIRCUIT_LIFE_S, target=target, service=service
+        )
 
     async def ask(
         self,
@@ -70,6 +82,7 @@ class RelayUser:
         *,
         target: PeerId | None = None,
         call: BlobHash | None = None,
+        service: RelayService | None = None,
     ) -> socket.socket:
         """The connection on which the relay granted this; Unavailable or RemoteError otherwise."""
         connection = await connect_tcp(relay.host, relay.port, CONNECT_S)
@@ -85,6 +98,7 @@ class RelayUser:
                 target=target,
                 call=call,
                 life_s=life_s,
+                service=service,
             )
             await _send(connection, sign_ticket(ticket, self.identity))
             _require_ok(relay, await _receive(connection, RelayAnswer))
@@ -97,16 +111,41 @@ class RelayUser:
         return connection
 
 
-class RelayListener:
-    """Keeps a peer reachable through a relay, inside `async with`: circuits end at a local port."""
+@dataclass(frozen=True, slots=True)
+class LocalDoors:
+    """Where this machine's own servers listen, for the circuits that end here."""
 
-    def __init__(self, user: RelayUser, relay: RelayAddress, local_port: int) -> None:
+    members: int
+    joiners: int | None = None
+    host: str = _LOOPBACK
+    detours: Detours | None = None
+    """Told which connections come from circuits and not from here."""
+
+    def port_of(self, service: RelayService) -> int | None:
+        return self.members if service is RelayService.MEMBERS else self.joiners
+
+
+class RelayListener:
+    """Keeps a peer reachable through a relay, inside `async with`: circuits end at local ports."""
+
+    def __init__(self, user: RelayUser, relay: RelayAddress, doors: LocalDoors) -> None:
         self.is_listening = asyncio.Event()
+        self.last_problem = "no answer"
+        self._is_silent = asyncio.Event()
         self._user = user
         self._relay = relay
-        self._local_port = local_port
+        self._doors = doors
         self._listening: asyncio.Task[None] | None = None
         self._circuits: set[asyncio.Task[None]] = set()
+
+    async def lost(self, patience_s: float) -> None:
+        """Wait until the relay has been away for so long."""
+        while True:
+            await self._is_silent.wait()
+            try:
+                await asyncio.wait_for(self.is_listening.wait(), patience_s)
+            except asyncio.TimeoutError:
+                return
 
     async def __aenter__(self) -> Self:
         self._listening = asyncio.create_task(self._listen(), name="relay-listener")
@@ -123,12 +162,15 @@ class RelayListener:
                 with await self._user.ask(
                     self._relay, RelayPurpose.LISTEN, LISTEN_LIFE_S
                 ) as connection:
+                    self._is_silent.clear()
                     self.is_listening.set()
                     backoff_s = FIRST_BACKOFF_S
                     await self._answer_calls(connection)
             except (PsycheError, OSError) as error:
-                _log.warning("no relay", relay=str(self._relay), cause=str(error))
+                self.last_problem = str(error)
+                _log.debug("no relay", relay=str(self._relay), cause=str(error))
             self.is_listening.clear()
+            self._is_silent.set()
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
 
@@ -143,27 +185,49 @@ class RelayListener:
 
     async def _answer(self, call: RelayCall) -> None:
         try:
-            with (
-                await connect_tcp(_LOOPBACK, self._local_port, CONNECT_S) as local,
-                await self._user.ask(
-                    self._relay, RelayPurpose.ACCEPT, CIRCUIT_LIFE_S, call=call.call
-                ) as circuit,
-            ):
-                await splice(local, circuit, _at_once)
+            if call.service is RelayService.ECHO:
+                with await self._take(call) as circuit:
+                    await _echo(circuit)
+            else:
+                await self._join(call)
         except (PsycheError, OSError) as error:
             _log.info("a relayed circuit failed", caller=call.caller, cause=str(error))
+
+    async def _join(self, call: RelayCall) -> None:
+        port, detours = self._doors.port_of(call.service), self._doors.detours
+        if port is None:
+            return
+        with (
+            await connect_tcp(self._doors.host, port, CONNECT_S) as local,
+            detours.noted(local) if detours is not None else nullcontext(),
+            await self._take(call) as circuit,
+        ):
+            await splice(local, circuit, _at_once)
+
+    async def _take(self, call: RelayCall) -> socket.socket:
+        return await self._user.ask(
+            self._relay, RelayPurpose.ACCEPT, CIRCUIT_LIFE_S, call=call.call
+        )
 
 
 class RelayDialer:
     """A local port whose every connection goes to one member through a relay."""
 
-    def __init__(self, user: RelayUser, relay: RelayAddress, target: PeerId) -> None:
+    def __init__(
+        self,
+        user: RelayUser,
+        relay: RelayAddress,
+        target: PeerId,
+        service: RelayService = RelayService.MEMBERS,
+    ) -> None:
         self._user = user
         self._relay = relay
         self._target = target
+        self._service = service
         self._socket: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._circuits: set[asyncio.Task[None]] = set()
+        self._has_failed = False
 
     @property
     def port(self) -> int:
@@ -172,12 +236,20 @@ class RelayDialer:
         port: int = self._socket.getsockname()[1]
         return port
 
-    async def __aenter__(self) -> Self:
+    def open(self) -> None:
+        """Listen from now on, inside a running loop, until `close`."""
         self._socket = listen_tcp(_LOOPBACK, 0)
         self._accepting = asyncio.create_task(self._accept(self._socket), name="relay-dialer")
+
+    async def __aenter__(self) -> Self:
+        self.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End every circuit."""
         await _end_all({task for task in (self._accepting,) if task is not None} | self._circuits)
         if self._socket is not None:
             self._socket.close()
@@ -196,10 +268,24 @@ class RelayDialer:
     async def _dial(self, local: socket.socket) -> None:
         prepare(local)
         try:
-            with local, await self._user.open_circuit(self._relay, self._target) as circuit:
+            opening = self._user.open_circuit(self._relay, self._target, self._service)
+            with local, await opening as circuit:
+                self._has_failed = False
                 await splice(local, circuit, _at_once)
         except (PsycheError, OSError) as error:
-            _log.info("a circuit cannot be opened", target=self._target, cause=str(error))
+            say = _log.debug if self._has_failed else _log.info  # gRPC tries again all the time
+            say("a circuit cannot be opened", target=self._target, cause=str(error))
+            self._has_failed = True
+
+
+async def _echo(circuit: socket.socket) -> None:
+    """Send back what comes, as much as a probe sends."""
+    loop, left = asyncio.get_running_loop(), PROBE_BYTES
+    while left > 0 and (data := await loop.sock_recv(circuit, min(left, _ECHO_BLOCK_BYTES))):
+        await loop.sock_sendall(circuit, data)
+        left -= len(data)
+    circuit.shutdown(socket.SHUT_WR)
+    await loop.sock_recv(circuit, 1)  # until the prober has what it wants
 
 
 def _at_once(_: int) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from psyche_p2p.ids import BlobHash, PeerId, RunId
-from psyche_p2p.net.relay.ticket import TicketRefused
+from psyche_p2p.net.relay.ticket import TicketRefused, is_guest
 from psyche_p2p.wire.relay import RelayCode, RelayTicket
 
 MailboxT = TypeVar("MailboxT")
@@ -26,9 +26,13 @@ class RelayLimits:
     half_open: int = 128
     half_open_per_host: int = 16
     listeners: int = 256
-    circuits: int = 64
-    circuits_per_peer: int = 16
+    circuits: int = 128
+    circuits_per_peer: int = 48
     """Counted for both ends, waiting ones included."""
+    guest_circuits: int = 16
+    """Those that newcomers asked for, who may be anyone."""
+    guest_circuits_per_peer: int = 4
+    """To one peer."""
     circuits_per_pair: int = 3
     """So that one caller cannot take all the places of the peer it calls."""
     dials_per_s: float = 5.0
@@ -54,6 +58,8 @@ class Desk(Generic[MailboxT, PromiseT]):
         self._calls: dict[BlobHash, tuple[Member, PromiseT]] = {}
         self._circuits: Counter[Member] = Counter()
         self._pairs: Counter[tuple[Member, Member]] = Counter()
+        self._guests: Counter[Member] = Counter()
+        """Of each peer, the circuits that newcomers asked for."""
         self._total = 0
 
     @property
@@ -93,13 +99,14 @@ class Desk(Generic[MailboxT, PromiseT]):
         """Hold a place for a circuit of a dialler's ticket."""
         assert ticket.target is not None, "a checked dial names its target"
         ends = ((ticket.run_id, ticket.peer), (ticket.run_id, ticket.target))
-        if self._is_full(ends):
+        guests = int(is_guest(ticket))
+        if self._is_full(ends) or (guests and self._is_full_of_guests(ends[1])):
             raise TicketRefused(RelayCode.BUSY)
-        self._count(ends, +1)
+        self._count(ends, +1, guests)
         try:
             yield
         finally:
-            self._count(ends, -1)
+            self._count(ends, -1, -guests)
 
     def _is_full(self, ends: tuple[Member, Member]) -> bool:
         limits = self._limits
@@ -109,13 +116,22 @@ class Desk(Generic[MailboxT, PromiseT]):
             or any(self._circuits[end] >= limits.circuits_per_peer for end in ends)
         )
 
-    def _count(self, ends: tuple[Member, Member], change: int) -> None:
+    def _is_full_of_guests(self, target: Member) -> bool:
+        limits = self._limits
+        return (
+            self._guests.total() >= limits.guest_circuits
+            or self._guests[target] >= limits.guest_circuits_per_peer
+        )
+
+    def _count(self, ends: tuple[Member, Member], change: int, guests: int) -> None:
         self._total += change
         self._pairs[ends] += change
+        self._guests[ends[1]] += guests
         for end in ends:
             self._circuits[end] += change
         self._pairs += Counter()  # drops the zeros
         self._circuits += Counter()
+        self._guests += Counter()
 
     @contextmanager
     def call(self, ticket: RelayTicket, call: BlobHash, promise: PromiseT) -> Iterator[None]:

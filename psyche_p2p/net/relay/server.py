@@ -1,7 +1,8 @@
 """The relay itself: checks a ticket, joins two connections, and carries what it cannot read.
 
-It is no open proxy: both ends of a circuit are members of a run it serves, and it connects to
-nobody. It sends a stranger one small frame for each TCP connection, so it amplifies nothing.
+It is no open proxy: who can be reached through it is a member of a run it serves, strangers are
+joined only to its doors for newcomers, few at a time, and it connects to nobody. It sends a
+stranger one small frame for each TCP connection, so it amplifies nothing.
 """
 
 from __future__ import annotations
@@ -9,19 +10,26 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from typing_extensions import Self
 
 from psyche_p2p.errors import WireError
-from psyche_p2p.ids import BlobHash, PeerId
+from psyche_p2p.ids import BlobHash, PeerId, RunId
 from psyche_p2p.log import get_logger
 from psyche_p2p.net.limits import CallerBuckets, TokenBucket
 from psyche_p2p.net.relay.desk import Desk, RelayLimits
 from psyche_p2p.net.relay.half_open import HalfOpen
 from psyche_p2p.net.relay.splice import splice
-from psyche_p2p.net.relay.ticket import IsMember, TicketRefused, check_ticket
+from psyche_p2p.net.relay.ticket import (
+    IsMember,
+    TicketRefused,
+    check_ticket,
+    is_guest,
+    read_ticket,
+)
 from psyche_p2p.net.sockets import listen_tcp, prepare, receive_frame
 from psyche_p2p.wire.codec import encode, max_encoded_bytes
 from psyche_p2p.wire.framing import encode_frame
@@ -40,10 +48,13 @@ _CHALLENGE_BYTES = 32
 _ACCEPT_RETRY_S = 0.1
 _BURST_S = 0.1
 _log = get_logger(__name__)
+LookAgain = Callable[[RunId], Awaitable[None]]
 
 
 @dataclass(eq=False, slots=True)
 class _Listener:
+    """A peer that waits for calls."""
+
     calls: asyncio.Queue[RelayCall]
     displaced: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -69,11 +80,14 @@ class RelayServer:
         *,
         host: str = "0.0.0.0",
         port: int = 0,
+        look_again: LookAgain | None = None,
     ) -> None:
+        """`look_again` is asked for a run's newest members before anyone is refused as none."""
         self.limits = limits or RelayLimits()
         self.counters = RelayCounters()
         self._relay = relay
         self._is_member = is_member
+        self._look_again = look_again
         self._endpoint = (host, port)
         self._desk: Desk[_Listener, asyncio.Future[socket.socket]] = Desk(self.limits)
         self._half_open: HalfOpen[asyncio.Task[None]] = HalfOpen(
@@ -121,7 +135,7 @@ class RelayServer:
                 _log.warning("the relay cannot accept a connection", cause=str(error))
                 await asyncio.sleep(_ACCEPT_RETRY_S)
                 continue
-            task = asyncio.create_task(self._serve(connection))
+            task = asyncio.create_task(self._serve(connection, address[0]))
             self._connections.add(task)
             task.add_done_callback(self._connections.discard)
             evicted = self._half_open.enter(task, address[0])
@@ -129,7 +143,7 @@ class RelayServer:
                 self.counters.evicted += 1
                 evicted.cancel()
 
-    async def _serve(self, connection: socket.socket) -> None:
+    async def _serve(self, connection: socket.socket, host: str) -> None:
         """One connection, from its first byte to its last."""
         task = asyncio.current_task()
         assert task is not None
@@ -141,7 +155,7 @@ class RelayServer:
                         self._admit(connection), self.limits.handshake_s
                     )
                     self._half_open.leave(task)
-                    await self._grant(connection, ticket, stack)
+                    await self._grant(connection, host, ticket, stack)
             except TicketRefused as refusal:
                 self.counters.refused += 1
                 with suppress(asyncio.TimeoutError, OSError):
@@ -154,16 +168,22 @@ class RelayServer:
         hello = RelayHello(self._relay, BlobHash(os.urandom(_CHALLENGE_BYTES)))
         await self._send(connection, hello)
         data = await receive_frame(connection, MAX_TICKET_BYTES)
+        try:
+            return check_ticket(data, hello, self._is_member)
+        except TicketRefused as refusal:
+            if refusal.code is not RelayCode.NOT_A_MEMBER or self._look_again is None:
+                raise
+        await self._look_again(read_ticket(data)[0].run_id)
         return check_ticket(data, hello, self._is_member)
 
     async def _grant(
-        self, connection: socket.socket, ticket: RelayTicket, stack: ExitStack
+        self, connection: socket.socket, host: str, ticket: RelayTicket, stack: ExitStack
     ) -> None:
         match ticket.purpose:
             case RelayPurpose.LISTEN:
                 await self._listen(connection, ticket)
             case RelayPurpose.DIAL:
-                await self._dial(connection, ticket)
+                await self._dial(connection, host, ticket)
             case RelayPurpose.ACCEPT:
                 self._desk.take_call(ticket).set_result(connection)
                 stack.pop_all()  # the caller's task closes it now
@@ -200,8 +220,10 @@ class RelayServer:
         while True:
             await self._send(connection, await calls.get())
 
-    async def _dial(self, near: socket.socket, ticket: RelayTicket) -> None:
-        if not self._dials.of(ticket.peer).try_take(1, asyncio.get_running_loop().time()):
+    async def _dial(self, near: socket.socket, host: str, ticket: RelayTicket) -> None:
+        # Identities cost a newcomer nothing, addresses do.
+        caller = host if is_guest(ticket) else ticket.peer
+        if not self._dials.of(caller).try_take(1, asyncio.get_running_loop().time()):
             raise TicketRefused(RelayCode.BUSY)
         listener = self._desk.find_listener(ticket)
         if not self._are_members(ticket):
@@ -218,7 +240,8 @@ class RelayServer:
         promise: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
         with self._desk.call(ticket, call, promise):
             try:
-                listener.calls.put_nowait(RelayCall(call, ticket.peer))
+                assert ticket.service is not None, "a checked dial says what for"
+                listener.calls.put_nowait(RelayCall(call, ticket.peer, ticket.service))
             except asyncio.QueueFull:
                 raise TicketRefused(RelayCode.BUSY) from None
             try:
@@ -256,7 +279,7 @@ class RelayServer:
             await asyncio.gather(carrying, return_exceptions=True)
 
     def _are_members(self, ticket: RelayTicket) -> bool:
-        ends = (ticket.peer, ticket.target)
+        ends = (ticket.target,) if is_guest(ticket) else (ticket.peer, ticket.target)
         return all(end is not None and self._is_member(ticket.run_id, end) for end in ends)
 
     async def _send(self, connection: socket.socket, message: object) -> None:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from psyche_p2p.wire.generated import membership_pb2 as psyche_dot_v1_dot_membership__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19psyche/v1/discovery.proto\x12\tpsyche.v1\x1a\x1apsyche/v1/membership.proto\"\xc5\x01\n\nPeerRecord\x12\x10\n\x08instance\x18\x01 \x01(\x04\x12\x1e\n\x05roles\x18\x02 \x03(\x0e\x32\x0f.psyche.v1.Role\x12\x0c\n\x04tier\x18\x03 \x01(\r\x12\x11\n\taddresses\x18\x04 \x03(\t\x12\x16\n\x0e\x62ulk_addresses\x18\x05 \x03(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x06 \x01(\x0c\x12\x1d\n\x15\x63\x65rtificate_signature\x18\x07 \x01(\x0c\x12\x18\n\x10joiner_addresses\x18\x08 \x03(\t\"*\n\nRunListing\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19psyche/v1/discovery.proto\x12\tpsyche.v1\x1a\x1apsyche/v1/membership.proto\"\xc5\x01\n\nPeerRecord\x12\x10\n\x08instance\x18\x01 \x01(\x04\x12\x1e\n\x05roles\x18\x02 \x03(\x0e\x32\x0f.psyche.v1.Role\x12\x0c\n\x04tier\x18\x03 \x01(\r\x12\x11\n\taddresses\x18\x04 \x03(\t\x12\x16\n\x0e\x62ulk_addresses\x18\x05 \x03(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x06 \x01(\x0c\x12\x1d\n\x15\x63\x65rtificate_signature\x18\x07 \x01(\x0c\x12\x18\n\x10joiner_addresses\x18\x08 \x03(\t\"*\n\nRunListing\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x1f\n\x0cRelayListing\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,4 +36,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PEERRECORD']._serialized_end=266
   _globals['_RUNLISTING']._serialized_start=268
   _globals['_RUNLISTING']._serialized_end=310
+  _globals['_RELAYLISTING']._serialized_start=312
+  _globals['_RELAYLISTING']._serialized_end=343
 # @@protoc_insertion_point(module_scope)

@@ -34,3 +34,9 @@ class RunListing(_message.Message):
     run_id: bytes
     name: str
     def __init__(self, run_id: _Optional[bytes] = ..., name: _Optional[str] = ...) -> None: ...
+
+class RelayListing(_message.Message):
+    __slots__ = ("address",)
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    def __init__(self, address: _Optional[str] = ...) -> None: ...

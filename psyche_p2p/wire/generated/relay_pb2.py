@@ -24,25 +24,27 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15psyche/v1/relay.proto\x12\tpsyche.v1\".\n\nRelayHello\x12\r\n\x05relay\x18\x01 \x01(\x0c\x12\x11\n\tchallenge\x18\x02 \x01(\x0c\"\xc3\x01\n\x0bRelayTicket\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12\x0c\n\x04peer\x18\x02 \x01(\x0c\x12\r\n\x05relay\x18\x03 \x01(\x0c\x12\x11\n\tchallenge\x18\x04 \x01(\x0c\x12(\n\x07purpose\x18\x05 \x01(\x0e\x32\x17.psyche.v1.RelayPurpose\x12\x13\n\x06target\x18\x06 \x01(\x0cH\x00\x88\x01\x01\x12\x11\n\x04\x63\x61ll\x18\x07 \x01(\x0cH\x01\x88\x01\x01\x12\x0e\n\x06life_s\x18\x08 \x01(\rB\t\n\x07_targetB\x07\n\x05_call\"6\n\x11SignedRelayTicket\x12\x0e\n\x06ticket\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"1\n\x0bRelayAnswer\x12\"\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x14.psyche.v1.RelayCode\")\n\tRelayCall\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63\x61ller\x18\x02 \x01(\x0c*y\n\x0cRelayPurpose\x12\x1d\n\x19RELAY_PURPOSE_UNSPECIFIED\x10\x00\x12\x18\n\x14RELAY_PURPOSE_LISTEN\x10\x01\x12\x16\n\x12RELAY_PURPOSE_DIAL\x10\x02\x12\x18\n\x14RELAY_PURPOSE_ACCEPT\x10\x03*\xbf\x01\n\tRelayCode\x12\x1a\n\x16RELAY_CODE_UNSPECIFIED\x10\x00\x12\x11\n\rRELAY_CODE_OK\x10\x01\x12\x19\n\x15RELAY_CODE_BAD_TICKET\x10\x02\x12\x1b\n\x17RELAY_CODE_NOT_A_MEMBER\x10\x03\x12\x1c\n\x18RELAY_CODE_NOT_LISTENING\x10\x04\x12\x13\n\x0fRELAY_CODE_BUSY\x10\x05\x12\x18\n\x14RELAY_CODE_NO_ANSWER\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15psyche/v1/relay.proto\x12\tpsyche.v1\".\n\nRelayHello\x12\r\n\x05relay\x18\x01 \x01(\x0c\x12\x11\n\tchallenge\x18\x02 \x01(\x0c\"\xfe\x01\n\x0bRelayTicket\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12\x0c\n\x04peer\x18\x02 \x01(\x0c\x12\r\n\x05relay\x18\x03 \x01(\x0c\x12\x11\n\tchallenge\x18\x04 \x01(\x0c\x12(\n\x07purpose\x18\x05 \x01(\x0e\x32\x17.psyche.v1.RelayPurpose\x12\x13\n\x06target\x18\x06 \x01(\x0cH\x00\x88\x01\x01\x12\x11\n\x04\x63\x61ll\x18\x07 \x01(\x0cH\x01\x88\x01\x01\x12\x0e\n\x06life_s\x18\x08 \x01(\r\x12-\n\x07service\x18\t \x01(\x0e\x32\x17.psyche.v1.RelayServiceH\x02\x88\x01\x01\x42\t\n\x07_targetB\x07\n\x05_callB\n\n\x08_service\"6\n\x11SignedRelayTicket\x12\x0e\n\x06ticket\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"1\n\x0bRelayAnswer\x12\"\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x14.psyche.v1.RelayCode\"S\n\tRelayCall\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63\x61ller\x18\x02 \x01(\x0c\x12(\n\x07service\x18\x03 \x01(\x0e\x32\x17.psyche.v1.RelayService*y\n\x0cRelayPurpose\x12\x1d\n\x19RELAY_PURPOSE_UNSPECIFIED\x10\x00\x12\x18\n\x14RELAY_PURPOSE_LISTEN\x10\x01\x12\x16\n\x12RELAY_PURPOSE_DIAL\x10\x02\x12\x18\n\x14RELAY_PURPOSE_ACCEPT\x10\x03*{\n\x0cRelayService\x12\x1d\n\x19RELAY_SERVICE_UNSPECIFIED\x10\x00\x12\x19\n\x15RELAY_SERVICE_MEMBERS\x10\x01\x12\x19\n\x15RELAY_SERVICE_JOINERS\x10\x02\x12\x16\n\x12RELAY_SERVICE_ECHO\x10\x03*\xbf\x01\n\tRelayCode\x12\x1a\n\x16RELAY_CODE_UNSPECIFIED\x10\x00\x12\x11\n\rRELAY_CODE_OK\x10\x01\x12\x19\n\x15RELAY_CODE_BAD_TICKET\x10\x02\x12\x1b\n\x17RELAY_CODE_NOT_A_MEMBER\x10\x03\x12\x1c\n\x18RELAY_CODE_NOT_LISTENING\x10\x04\x12\x13\n\x0fRELAY_CODE_BUSY\x10\x05\x12\x18\n\x14RELAY_CODE_NO_ANSWER\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'psyche.v1.relay_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RELAYPURPOSE']._serialized_start=432
-  _globals['_RELAYPURPOSE']._serialized_end=553
-  _globals['_RELAYCODE']._serialized_start=556
-  _globals['_RELAYCODE']._serialized_end=747
+  _globals['_RELAYPURPOSE']._serialized_start=533
+  _globals['_RELAYPURPOSE']._serialized_end=654
+  _globals['_RELAYSERVICE']._serialized_start=656
+  _globals['_RELAYSERVICE']._serialized_end=779
+  _globals['_RELAYCODE']._serialized_start=782
+  _globals['_RELAYCODE']._serialized_end=973
   _globals['_RELAYHELLO']._serialized_start=36
   _globals['_RELAYHELLO']._serialized_end=82
   _globals['_RELAYTICKET']._serialized_start=85
-  _globals['_RELAYTICKET']._serialized_end=280
-  _globals['_SIGNEDRELAYTICKET']._serialized_start=282
-  _globals['_SIGNEDRELAYTICKET']._serialized_end=336
-  _globals['_RELAYANSWER']._serialized_start=338
-  _globals['_RELAYANSWER']._serialized_end=387
-  _globals['_RELAYCALL']._serialized_start=389
-  _globals['_RELAYCALL']._serialized_end=430
+  _globals['_RELAYTICKET']._serialized_end=339
+  _globals['_SIGNEDRELAYTICKET']._serialized_start=341
+  _globals['_SIGNEDRELAYTICKET']._serialized_end=395
+  _globals['_RELAYANSWER']._serialized_start=397
+  _globals['_RELAYANSWER']._serialized_end=446
+  _globals['_RELAYCALL']._serialized_start=448
+  _globals['_RELAYCALL']._serialized_end=531
 # @@protoc_insertion_point(module_scope)

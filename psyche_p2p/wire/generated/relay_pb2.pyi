@@ -12,6 +12,13 @@ class RelayPurpose(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RELAY_PURPOSE_DIAL: _ClassVar[RelayPurpose]
     RELAY_PURPOSE_ACCEPT: _ClassVar[RelayPurpose]
 
+class RelayService(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RELAY_SERVICE_UNSPECIFIED: _ClassVar[RelayService]
+    RELAY_SERVICE_MEMBERS: _ClassVar[RelayService]
+    RELAY_SERVICE_JOINERS: _ClassVar[RelayService]
+    RELAY_SERVICE_ECHO: _ClassVar[RelayService]
+
 class RelayCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     RELAY_CODE_UNSPECIFIED: _ClassVar[RelayCode]
@@ -25,6 +32,10 @@ RELAY_PURPOSE_UNSPECIFIED: RelayPurpose
 RELAY_PURPOSE_LISTEN: RelayPurpose
 RELAY_PURPOSE_DIAL: RelayPurpose
 RELAY_PURPOSE_ACCEPT: RelayPurpose
+RELAY_SERVICE_UNSPECIFIED: RelayService
+RELAY_SERVICE_MEMBERS: RelayService
+RELAY_SERVICE_JOINERS: RelayService
+RELAY_SERVICE_ECHO: RelayService
 RELAY_CODE_UNSPECIFIED: RelayCode
 RELAY_CODE_OK: RelayCode
 RELAY_CODE_BAD_TICKET: RelayCode
@@ -42,7 +53,7 @@ class RelayHello(_message.Message):
     def __init__(self, relay: _Optional[bytes] = ..., challenge: _Optional[bytes] = ...) -> None: ...
 
 class RelayTicket(_message.Message):
-    __slots__ = ("run_id", "peer", "relay", "challenge", "purpose", "target", "call", "life_s")
+    __slots__ = ("run_id", "peer", "relay", "challenge", "purpose", "target", "call", "life_s", "service")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
     RELAY_FIELD_NUMBER: _ClassVar[int]
@@ -51,6 +62,7 @@ class RelayTicket(_message.Message):
     TARGET_FIELD_NUMBER: _ClassVar[int]
     CALL_FIELD_NUMBER: _ClassVar[int]
     LIFE_S_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
     run_id: bytes
     peer: bytes
     relay: bytes
@@ -59,7 +71,8 @@ class RelayTicket(_message.Message):
     target: bytes
     call: bytes
     life_s: int
-    def __init__(self, run_id: _Optional[bytes] = ..., peer: _Optional[bytes] = ..., relay: _Optional[bytes] = ..., challenge: _Optional[bytes] = ..., purpose: _Optional[_Union[RelayPurpose, str]] = ..., target: _Optional[bytes] = ..., call: _Optional[bytes] = ..., life_s: _Optional[int] = ...) -> None: ...
+    service: RelayService
+    def __init__(self, run_id: _Optional[bytes] = ..., peer: _Optional[bytes] = ..., relay: _Optional[bytes] = ..., challenge: _Optional[bytes] = ..., purpose: _Optional[_Union[RelayPurpose, str]] = ..., target: _Optional[bytes] = ..., call: _Optional[bytes] = ..., life_s: _Optional[int] = ..., service: _Optional[_Union[RelayService, str]] = ...) -> None: ...
 
 class SignedRelayTicket(_message.Message):
     __slots__ = ("ticket", "signature")
@@ -76,9 +89,11 @@ class RelayAnswer(_message.Message):
     def __init__(self, code: _Optional[_Union[RelayCode, str]] = ...) -> None: ...
 
 class RelayCall(_message.Message):
-    __slots__ = ("call", "caller")
+    __slots__ = ("call", "caller", "service")
     CALL_FIELD_NUMBER: _ClassVar[int]
     CALLER_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
     call: bytes
     caller: bytes
-    def __init__(self, call: _Optional[bytes] = ..., caller: _Optional[bytes] = ...) -> None: ...
+    service: RelayService
+    def __init__(self, call: _Optional[bytes] = ..., caller: _Optional[bytes] = ..., service: _Optional[_Union[RelayService, str]] = ...) -> None: ...

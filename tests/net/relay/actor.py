@@ -13,7 +13,7 @@ import sys
 
 from psyche_p2p.errors import Unavailable
 from psyche_p2p.net.relay.address import RelayAddress
-from psyche_p2p.net.relay.client import RelayListener, RelayUser
+from psyche_p2p.net.relay.client import LocalDoors, RelayListener, RelayUser
 from psyche_p2p.net.relay.server import RelayServer
 from tests.echo import echo
 from tests.net.relay.relays import CALLER, HIDDEN, RELAY, RUN, receive
@@ -28,7 +28,7 @@ async def play_relay(host: str, port: int) -> None:
 async def play_hidden(relay: RelayAddress) -> None:
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with RelayListener(RelayUser(HIDDEN, RUN), relay, port) as listener:
+    async with RelayListener(RelayUser(HIDDEN, RUN), relay, LocalDoors(port)) as listener:
         await listener.is_listening.wait()
         print("ready", flush=True)  # noqa: T201
         await asyncio.Event().wait()

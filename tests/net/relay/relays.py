@@ -11,7 +11,7 @@ from typing import Any
 from psyche_p2p.identity import Identity
 from psyche_p2p.ids import PeerId, RunId
 from psyche_p2p.net.relay.address import RelayAddress
-from psyche_p2p.net.relay.client import RelayListener, RelayUser
+from psyche_p2p.net.relay.client import LocalDoors, RelayListener, RelayUser
 from psyche_p2p.net.relay.desk import RelayLimits
 from psyche_p2p.net.relay.server import RelayServer
 from tests.echo import echo
@@ -47,7 +47,9 @@ async def scene(limits: RelayLimits | None = None) -> AsyncIterator[Scene]:
     local_port = hidden.sockets[0].getsockname()[1]
     async with RelayServer(RELAY.peer_id, is_member, limits, host="127.0.0.1") as server:
         address = RelayAddress("127.0.0.1", server.port, RELAY.peer_id)
-        async with RelayListener(RelayUser(HIDDEN, RUN), address, local_port) as listener:
+        async with RelayListener(
+            RelayUser(HIDDEN, RUN), address, LocalDoors(local_port)
+        ) as listener:
             await listener.is_listening.wait()
             yield Scene(server, address, members, listener)
     hidden.close()

@@ -22,6 +22,7 @@ from psyche_p2p.wire.relay import (
     RelayCode,
     RelayHello,
     RelayPurpose,
+    RelayService,
     RelayTicket,
 )
 from tests.net.relay.relays import (
@@ -65,8 +66,9 @@ async def is_ended(connection: socket.socket) -> bool:
 
 def ticket(hello: RelayHello, purpose: RelayPurpose = RelayPurpose.LISTEN) -> RelayTicket:
     target = HIDDEN.peer_id if purpose is RelayPurpose.DIAL else None
+    service = None if target is None else RelayService.MEMBERS
     return RelayTicket(
-        RUN, CALLER.peer_id, RELAY.peer_id, hello.challenge, purpose, target, None, 60
+        RUN, CALLER.peer_id, RELAY.peer_id, hello.challenge, purpose, target, None, 60, service
     )
 
 

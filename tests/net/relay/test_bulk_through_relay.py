@@ -11,7 +11,7 @@ from psyche_p2p.ids import PeerId, RunId
 from psyche_p2p.net.bulk_client import Contact
 from psyche_p2p.net.errors import Unreachable
 from psyche_p2p.net.relay.address import RelayAddress
-from psyche_p2p.net.relay.client import RelayDialer, RelayListener, RelayUser
+from psyche_p2p.net.relay.client import LocalDoors, RelayDialer, RelayListener, RelayUser
 from psyche_p2p.net.relay.server import RelayServer
 from tests.net.builders import make_blob, make_person, member_client, serve_members
 from tests.net.relay.relays import run
@@ -31,7 +31,7 @@ def test_a_blob_is_fetched_from_a_peer_behind_the_relay(tmp_path: Path) -> None:
                 hidden = RelayUser(HIDDEN.identity, RUN)
                 caller = RelayUser(CALLER.identity, RUN)
                 async with (
-                    RelayListener(hidden, address, host.server.ports[0]) as listener,
+                    RelayListener(hidden, address, LocalDoors(host.server.ports[0])) as listener,
                     RelayDialer(caller, address, HIDDEN.peer) as dialer,
                     member_client(CALLER) as client,
                     member_client(REMOVED) as removed,

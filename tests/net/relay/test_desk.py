@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from psyche_p2p.identity import Identity
 from psyche_p2p.ids import BlobHash, PeerId, RunId
 from psyche_p2p.net.relay.desk import Desk, RelayLimits
 from psyche_p2p.net.relay.ticket import TicketRefused
-from psyche_p2p.wire.relay import RelayCode, RelayPurpose, RelayTicket
+from psyche_p2p.wire.relay import RelayCode, RelayPurpose, RelayService, RelayTicket
 
 RUN = RunId(b"r" * 32)
 PEERS = [Identity.from_seed(bytes([n]) * 32).peer_id for n in range(4)]
@@ -59,6 +60,25 @@ def test_circuits_stay_within_every_limit_and_all_places_come_back(
     for pair in wanted[:1]:
         with desk.circuit(ticket(*pair)):
             assert desk.circuits == 1
+
+
+def test_newcomers_get_few_places_and_take_none_from_members() -> None:
+    desk: Desk[str, str] = Desk(RelayLimits(guest_circuits=2, guest_circuits_per_peer=1))
+
+    def guest(caller: PeerId, target: PeerId) -> RelayTicket:
+        return replace(ticket(caller, target), service=RelayService.JOINERS)
+
+    with ExitStack() as stack:
+        stack.enter_context(desk.circuit(guest(PEERS[0], PEERS[1])))
+        with pytest.raises(TicketRefused):
+            stack.enter_context(desk.circuit(guest(PEERS[2], PEERS[1])))
+        stack.enter_context(desk.circuit(guest(PEERS[0], PEERS[2])))
+        with pytest.raises(TicketRefused) as caught:
+            stack.enter_context(desk.circuit(guest(PEERS[1], PEERS[0])))
+        assert refusal(caught) is RelayCode.BUSY
+        stack.enter_context(desk.circuit(ticket(PEERS[2], PEERS[1])))
+    with desk.circuit(guest(PEERS[2], PEERS[1])):
+        assert desk.circuits == 1
 
 
 def test_a_call_is_answered_once_and_only_by_the_one_called() -> None:

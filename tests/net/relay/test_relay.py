@@ -16,13 +16,14 @@ from psyche_p2p.errors import RemoteError, ResourceError, Unavailable
 from psyche_p2p.ids import PeerId
 from psyche_p2p.net.relay.address import RelayAddress
 from psyche_p2p.net.relay.client import (
+    LocalDoors,
     RelayDialer,
     RelayListener,
     RelayUser,
 )
 from psyche_p2p.net.relay.desk import RelayLimits
 from psyche_p2p.net.relay.server import RelayServer
-from psyche_p2p.wire.relay import RelayPurpose
+from psyche_p2p.wire.relay import RelayPurpose, RelayService
 from tests.echo import echo
 from tests.net.relay.relays import (
     CALLER,
@@ -85,7 +86,7 @@ def test_tls_goes_through_end_to_end(tmp_path: Path) -> None:
             server = await asyncio.start_server(greet, "127.0.0.1", 0, ssl=ours)
             port = server.sockets[0].getsockname()[1]
             async with (
-                RelayListener(RelayUser(HIDDEN, RUN), here.address, port) as listener,
+                RelayListener(RelayUser(HIDDEN, RUN), here.address, LocalDoors(port)) as listener,
                 RelayDialer(here.caller, here.address, HIDDEN.peer_id) as dialer,
             ):
                 await listener.is_listening.wait()
@@ -125,7 +126,7 @@ def test_the_listener_registers_again_when_the_relay_comes_back(
         async with RelayServer(RELAY.peer_id, anyone, host="127.0.0.1") as first:
             port = first.port
             address = RelayAddress("127.0.0.1", port, RELAY.peer_id)
-            listener = RelayListener(RelayUser(HIDDEN, RUN), address, 1)
+            listener = RelayListener(RelayUser(HIDDEN, RUN), address, LocalDoors(1))
             await listener.__aenter__()
             await listener.is_listening.wait()
         await until(lambda: not listener.is_listening.is_set())
@@ -205,7 +206,11 @@ def test_a_circuit_ends_with_its_ticket() -> None:
     async def scenario() -> None:
         async with scene(RelayLimits(recheck_s=0.02)) as here:
             circuit = await here.caller.ask(
-                here.address, RelayPurpose.DIAL, 1, target=HIDDEN.peer_id
+                here.address,
+                RelayPurpose.DIAL,
+                1,
+                target=HIDDEN.peer_id,
+                service=RelayService.MEMBERS,
             )
             began_s = asyncio.get_running_loop().time()
             with circuit:
@@ -275,7 +280,7 @@ def test_it_works_over_ipv6_alone() -> None:
             address = RelayAddress("::1", relay.port, RELAY.peer_id)
             server = await asyncio.start_server(echo, "127.0.0.1", 0)
             port = server.sockets[0].getsockname()[1]
-            async with RelayListener(RelayUser(HIDDEN, RUN), address, port) as listener:
+            async with RelayListener(RelayUser(HIDDEN, RUN), address, LocalDoors(port)) as listener:
                 await listener.is_listening.wait()
                 caller = RelayUser(CALLER, RUN)
                 with await caller.open_circuit(address, HIDDEN.peer_id) as circuit:

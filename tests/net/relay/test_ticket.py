@@ -16,6 +16,7 @@ from psyche_p2p.wire.relay import (
     RelayCode,
     RelayHello,
     RelayPurpose,
+    RelayService,
     RelayTicket,
     SignedRelayTicket,
 )
@@ -32,6 +33,7 @@ TICKET = RelayTicket(
     target=BOB.peer_id,
     call=None,
     life_s=60,
+    service=RelayService.MEMBERS,
 )
 
 
@@ -73,6 +75,7 @@ def test_nobody_else_can_sign_it() -> None:
         ({"call": BlobHash(b"x" * 32)}, RelayCode.BAD_TICKET),
         ({"purpose": RelayPurpose.LISTEN}, RelayCode.BAD_TICKET),
         ({"purpose": RelayPurpose.ACCEPT}, RelayCode.BAD_TICKET),
+        ({"service": None}, RelayCode.BAD_TICKET),
         ({"life_s": 0}, RelayCode.BAD_TICKET),
         ({"life_s": MAX_LIFE_S + 1}, RelayCode.BAD_TICKET),
     ],
@@ -87,6 +90,22 @@ def test_a_ticket_that_asks_for_something_odd_is_refused(
 def test_a_stranger_is_not_a_member() -> None:
     ticket = replace(TICKET, peer=RELAY.peer_id)
     assert refusal(sign_ticket(ticket, RELAY)) is RelayCode.NOT_A_MEMBER
+
+
+def test_a_stranger_may_ask_for_a_newcomers_door_and_for_no_other() -> None:
+    wanted = replace(TICKET, peer=RELAY.peer_id, service=RelayService.JOINERS)
+    assert check_ticket(sign_ticket(wanted, RELAY), HELLO, is_member) == wanted
+    forged = sign_ticket(wanted, BOB)
+    assert refusal(forged) is RelayCode.BAD_TICKET
+    listen = replace(wanted, purpose=RelayPurpose.LISTEN, target=None, service=None)
+    assert refusal(sign_ticket(listen, RELAY)) is RelayCode.NOT_A_MEMBER
+
+
+def test_an_echo_is_asked_of_oneself_alone() -> None:
+    own = replace(TICKET, target=ALICE.peer_id, service=RelayService.ECHO)
+    assert check_ticket(sign_ticket(own, ALICE), HELLO, is_member) == own
+    others = replace(own, target=BOB.peer_id)
+    assert refusal(sign_ticket(others, ALICE)) is RelayCode.BAD_TICKET
 
 
 @given(st.data())

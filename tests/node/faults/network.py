@@ -18,6 +18,7 @@ from localnet_parts.peer import Peer, end_all
 from localnet_parts.plan import Plan, make_run_config
 from localnet_parts.roots import find_differences
 from typing_extensions import Self
+from wan_emulation.wan import Wan
 
 from psyche_p2p.config import load_run_config
 from psyche_p2p.ids import PeerId
@@ -44,6 +45,8 @@ class Network:
         programs: Mapping[int, Sequence[str]] | None = None,
         is_honest: Sequence[int] | None = None,
         data_dir: Path | None = None,
+        words: Mapping[int, Sequence[str]] | None = None,
+        wan: Wan | None = None,
     ) -> None:
         plan = Plan(
             tiers=tuple(tiers),
@@ -58,7 +61,7 @@ class Network:
         # more rounds than there will be time for
         endless = ["run.total_rounds=100000", "schedule.warmup_rounds=4", *changes]
         config = make_run_config(load_run_config(NANO), plan, None, False, endless)
-        self._cast = Cast(plan, config, folder, None, programs)
+        self._cast = Cast(plan, config, folder, wan, programs, words)
         self.peers: list[Peer] = []
         self._honest = range(len(tiers)) if is_honest is None else is_honest
         self._expected_ends: set[int] = set()

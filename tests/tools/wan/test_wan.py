@@ -75,6 +75,27 @@ def test_peers_reach_each_other_and_nobody_else() -> None:
     assert wan.counters.delivered > 5
 
 
+@needs_namespaces
+def test_nobody_begins_a_connection_with_a_closed_peer_and_it_does_with_others() -> None:
+    listen = "import socket, sys; s = socket.create_server((sys.argv[1], 7000)); print('up', flush=True); s.accept()[0].sendall(b'hello')"  # noqa: E501
+    connect = "import socket, sys; print(socket.create_connection((sys.argv[1], 7000), float(sys.argv[2])).recv(9))"  # noqa: E501
+    with Wan([PathProfile(is_closed=True), PathProfile()]) as wan:
+
+        def attempt(caller: int, called: int, patience_s: str) -> bytes:
+            there = wan.addresses[called]
+            begin = wan.command(called, [sys.executable, "-c", listen, there])
+            dial = wan.command(caller, [sys.executable, "-c", connect, there, patience_s])
+            with subprocess.Popen(begin, stdout=subprocess.PIPE) as server:
+                assert server.stdout is not None
+                assert server.stdout.readline() == b"up\n"
+                result = subprocess.run(dial, capture_output=True, check=False)
+                server.kill()
+            return result.stdout
+
+        assert attempt(0, 1, "20") == b"b'hello'\n"
+        assert attempt(1, 0, "0.5") == b""
+
+
 def start_sleeper(wan: Wan, peer: int) -> subprocess.Popen[bytes]:
     """A process that has arrived in a peer's namespace."""
     command = wan.command(peer, ["sh", "-c", "echo here; exec sleep 600"])
