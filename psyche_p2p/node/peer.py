@@ -56,6 +56,7 @@ from psyche_p2p.node.participation import NO_FRONTIER, Circumstances, Participat
 from psyche_p2p.node.promises import Promises
 from psyche_p2p.node.reach import reaching
 from psyche_p2p.node.replay import catch_up, replay_own
+from psyche_p2p.node.reporting import report_traffic, traffic_event
 from psyche_p2p.node.settled import Settled
 from psyche_p2p.node.snapshots import Snapshots
 from psyche_p2p.node.supervision import TaskTree, forward
@@ -71,8 +72,6 @@ from psyche_p2p.observe import events
 from psyche_p2p.train.messages import Ready
 from psyche_p2p.wire import Envelope, Join
 
-TRAFFIC_S = 5.0
-"""How often a peer reports its traffic."""
 LINGER_S = 3.0
 """How long a peer stays after the run's end, so that others get the last block from it."""
 _EARLY = 2048
@@ -197,7 +196,7 @@ class Peer:
         tree.start("directory", self._directory.run())
         tree.start("voice", self._voice.run(gossip))
         tree.start("listening", self._listen(gossip))
-        tree.start("traffic", self._report_traffic())
+        tree.start("traffic", report_traffic(self._meter, self._emit))
         parts = (self._network.discovery, self._directory, self._bulk, self._own)
         tree.start("reach", reaching(self._options, self._user, self._record, *parts))
         ended = asyncio.Event()
@@ -209,7 +208,7 @@ class Peer:
             await tree.wait(ended)
             await self._end(stop)
         finally:
-            self._emit_traffic()
+            self._emit(traffic_event(self._meter))
             if self._participation is not None:
                 await self._participation.close()
 
@@ -362,14 +361,6 @@ class Peer:
         else:
             _log.info("leaving")
             await participation.leave("told to stop")
-
-    async def _report_traffic(self) -> None:
-        while True:
-            await asyncio.sleep(TRAFFIC_S)
-            self._emit_traffic()
-
-    def _emit_traffic(self) -> None:
-        self._emit(events.Traffic(self._meter.sent_bytes, self._meter.received_bytes))
 
     # What arrives
 

@@ -1,13 +1,15 @@
-"""What one decided block changed, as events and as lines for a person."""
+"""What one decided block changed, and what was sent, as events and as lines for a person."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Literal
 
 from psyche_p2p.coordinator import State
 from psyche_p2p.ids import short_id
 from psyche_p2p.log import get_logger
+from psyche_p2p.net.traffic import TrafficMeter
 from psyche_p2p.node.misconduct import find_misconduct
 from psyche_p2p.observe import events
 from psyche_p2p.wire import Block
@@ -20,6 +22,7 @@ _LEAVING: dict[MemberStatus, tuple[_What, str]] = {
     MemberStatus.EJECTED: ("ejected", "proven misconduct"),
     MemberStatus.WITHDRAWN: ("withdrew", "asked to leave"),
 }
+_TRAFFIC_S = 5.0
 _log = get_logger(__name__)
 
 
@@ -34,6 +37,17 @@ def report_step(
 
 def phase_event(state: State) -> events.PhaseEntered:
     return events.PhaseEntered(state.phase.name, state.epoch, state.height)
+
+
+async def report_traffic(meter: TrafficMeter, emit: Callable[[events.Event], None]) -> None:
+    """Say now and then how much was sent and received, for ever."""
+    while True:
+        await asyncio.sleep(_TRAFFIC_S)
+        emit(traffic_event(meter))
+
+
+def traffic_event(meter: TrafficMeter) -> events.Traffic:
+    return events.Traffic(meter.sent_bytes, meter.received_bytes)
 
 
 def _changes(before: State, after: State) -> Iterator[events.Event]:

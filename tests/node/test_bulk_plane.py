@@ -10,6 +10,7 @@ from psyche_p2p.clock import SystemClock
 from psyche_p2p.ids import RoundIndex, Tier
 from psyche_p2p.net.bulk_client import Contact
 from psyche_p2p.net.parameter_offers import ParameterOffers
+from psyche_p2p.net.relay.client import RelayUser
 from psyche_p2p.net.tls import MemberTrust
 from psyche_p2p.net.traffic import TrafficMeter
 from psyche_p2p.node.bulk_plane import BulkPlane, Told
@@ -18,6 +19,7 @@ from psyche_p2p.wire.bulk import ParameterOffer
 from tests.coordinator.world import make_config
 from tests.net.builders import (
     CHUNK,
+    RUN,
     NoStatements,
     make_blob,
     make_person,
@@ -41,6 +43,7 @@ def test_parameters_leave_at_their_own_pace_and_updates_at_once(tmp_path: Path) 
     trust.replace([ALICE.pinned])
     plane = BulkPlane(
         Listen("127.0.0.1", 0),
+        RelayUser(member.identity, RUN),
         member.tls,
         trust,
         store,
