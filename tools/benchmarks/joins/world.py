@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.transfer.ours import make_peer, seal_bytes
+from benchmarks.transfer.ours import identity_of, make_peer, seal_bytes
 from psyche_p2p.blobs import CHUNK_BYTES, BlobStore, SealedBlob
 from psyche_p2p.clock import SystemClock
 from psyche_p2p.config import RunConfig, decode_run_config
 from psyche_p2p.coordinator import State, decode_state
 from psyche_p2p.ids import BlobHash, RoundIndex, RunId, Tier
 from psyche_p2p.net.parameter_offers import ParameterOffers
+from psyche_p2p.net.relay.client import RelayUser
 from psyche_p2p.net.statements import StatementPool
 from psyche_p2p.net.tls import MemberTrust
 from psyche_p2p.net.traffic import TrafficMeter
@@ -27,6 +28,7 @@ from psyche_p2p.wire.bulk import ParameterOffer
 STORE_BYTES = 1 << 34
 NEWCOMER, FOLLOWER = "newcomer", "follower"
 UPDATE_CHUNKS = 2
+NO_RUN = RunId(bytes(32))
 
 
 def make_update() -> SealedBlob:
@@ -83,12 +85,13 @@ class Station:
         trust.replace(make_peer(other)[1] for other in others)
         self.bulk = BulkPlane(
             Listen(host, 0),
+            RelayUser(identity_of(name), NO_RUN),
             make_peer(name)[0],
             trust,
             self.store,
             Told(config, self.offers),
             self.offers,
-            StatementPool(RunId(bytes(32)), lambda _: False, NO_FRONTIER, lambda _: None),
+            StatementPool(NO_RUN, lambda _: False, NO_FRONTIER, lambda _: None),
             config.network.max_blob_bytes,
             clock,
             self.meter,

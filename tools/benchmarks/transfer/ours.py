@@ -48,9 +48,14 @@ _DAY_S = 86_400
 _MAX_BYTES = 1 << 32
 
 
+def identity_of(name: str) -> Identity:
+    """An identity that any process can make again from its name."""
+    return Identity.from_seed(hash_bytes(name.encode()))
+
+
 def make_peer(name: str) -> tuple[TlsCertificate, PinnedCertificate]:
     """A peer that any process can make again from its name."""
-    identity = Identity.from_seed(hash_bytes(name.encode()))
+    identity = identity_of(name)
     today = int(time.time()) // _DAY_S * _DAY_S
     tls = make_certificate(identity, today - _DAY_S, today + 2 * _DAY_S)
     return tls, pin_certificate(identity.peer_id, tls.certificate_der, tls.signature)
