@@ -184,8 +184,8 @@ class Bench:
         links = [self._profile(down_mbit=self.link_mbit), *[self._profile()] * donors]
         return Scene(self.world, self.folder / "scene", donors, links)
 
-    def _profile(self, **rates: float) -> PathProfile:
-        return PathProfile(delay_ms=self.delay_ms, **rates)
+    def _profile(self, up_mbit: float | None = None, down_mbit: float | None = None) -> PathProfile:
+        return PathProfile(delay_ms=self.delay_ms, up_mbit=up_mbit, down_mbit=down_mbit)
 
     def _spent_s(self, scene: Scene) -> float:
         return float(scene.donors[0].child.ask()["cpu_s"])
