@@ -62,6 +62,7 @@ def _tests(samples: str, arguments: list[str]) -> bool:
         # whole files, in the order of collection: fixtures of a module are made once
         command += ["-n", str(_workers()), "--dist", "loadfile", "--no-loadscope-reorder"]
     environment = {**os.environ, "PSYCHE_TEST_SAMPLES": samples}
+    environment.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other, spinning
     result = subprocess.run([*command, *arguments], cwd=ROOT, env=environment, check=False)
     return result.returncode == 0
 

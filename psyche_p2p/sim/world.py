@@ -283,7 +283,7 @@ def make_config(schedule: Schedule) -> RunConfig:
             "max_tier": duties.MAX_TIER,
         },
         "data": {"sequence_length": 128},
-        "distillation": {"enabled": schedule.is_distilling},
+        "distillation": {"enabled": schedule.is_distilling, "targets_wait_s": 4.0},
     }
     return check_run_config(values, "simulation")
 
