@@ -4,7 +4,8 @@
     tools/bench endurance --rounds 300
 
 Each figure is the mean over the last tenth of the rounds less the mean over the tenth that begins
-after the first fifth, when caches have been filled: what a peer gained in between.
+after the first fifth, when caches have been filled: what a peer gained in between. `since_middle`
+is less the tenth half-way between these: what still grows then is no cache.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from psyche_p2p.observe.events import Recorded, RoundClosed
 
 ROOT = Path(__file__).resolve().parents[2]
 _MIB = 1 << 20
-_BEGIN, _TENTH = 0.2, 0.1
+_BEGIN, _MIDDLE, _LATE, _TENTH = 0.2, 0.55, 0.9, 0.1
 
 
 @click.command(help=__doc__, epilog="Example: tools/bench endurance --rounds 500")
@@ -64,7 +65,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _report(ran: Ran, counts: Path) -> None:
-    early, late = _windows(ran.events[0])
+    early, middle, late = (_window(ran.events[0], begin) for begin in (_BEGIN, _MIDDLE, _LATE))
     details = {"peers": len(ran.events), "rounds": ran.outcome.rounds}
     lines = [_read(path) for path in sorted(counts.iterdir())]
     sampled = [
@@ -81,21 +82,34 @@ def _report(ran: Ran, counts: Path) -> None:
     ]
     for series, names in ((sampled, ("rss", "files", "threads")), (lines, ("tasks", "objects"))):
         for name in names:
-            grown = [_mean(one, name, late) - _mean(one, name, early) for one in series]
-            at_end = max(_mean(one, name, late) for one in series)
-            unit = "MiB" if name == "rss" else ""
+            at_end = [_mean(one, name, late) for one in series]
+            since_early, since_middle = (
+                round(
+                    max(
+                        end - _mean(one, name, window)
+                        for end, one in zip(at_end, series, strict=True)
+                    ),
+                    2,
+                )
+                for window in (early, middle)
+            )
             report(
-                f"endurance.{name}", round(max(grown), 2), unit, at_end=round(at_end, 1), **details
+                f"endurance.{name}",
+                since_early,
+                "MiB" if name == "rss" else "",
+                since_middle=since_middle,
+                at_end=round(max(at_end), 1),
+                **details,
             )
     seconds = (late[1] - early[0]) / 1000
     report("endurance.round", round(seconds / (0.8 * ran.outcome.rounds), 4), "s", **details)
 
 
-def _windows(events: Sequence[Recorded]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """From when to when the two tenths of the rounds were closed."""
+def _window(events: Sequence[Recorded], begin: float) -> tuple[int, int]:
+    """From when to when a tenth of the rounds was closed, which begins after this share of them."""
     closed = [one.time_ms for one in events if isinstance(one.event, RoundClosed)]
-    begin, tenth = int(_BEGIN * len(closed)), int(_TENTH * len(closed))
-    return (closed[begin], closed[begin + tenth]), (closed[-tenth - 1], closed[-1])
+    last = len(closed) - 1
+    return closed[int(begin * last)], closed[int((begin + _TENTH) * last)]
 
 
 def _mean(series: Sequence[Mapping[str, float]], name: str, window: tuple[int, int]) -> float:
