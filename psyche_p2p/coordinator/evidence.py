@@ -42,6 +42,8 @@ def apply_eject_for_commitments(
 
 def apply_eject_for_verdicts(state: State, command: EjectForVerdicts, verify: Verify) -> State:
     """A trainer whose contribution a quorum of those who could run it again did not find."""
+    if not state.rules.verification_percent:
+        raise Rejected("nobody's work is verified in this run")
     require_epoch(state, command.epoch)
     jury = eligible_jurors(state, command)
     jurors = [verdict.juror for verdict in command.verdicts]

@@ -28,6 +28,8 @@ def find_double_commitments(commitments: Sequence[Signed]) -> Iterator[EjectForC
 
 def find_failed_work(state: State, verdicts: Sequence[Signed]) -> Iterator[EjectForVerdicts]:
     """A proof for each contribution that a quorum of its jury could not reproduce."""
+    if not state.rules.verification_percent:
+        return
     against: dict[EjectForVerdicts, dict[str, JurorSignature]] = defaultdict(dict)
     for signed in verdicts:
         one: Verdict = signed.message

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from psyche_p2p.coordinator import AnyCommand, Pool, due_commands
+from psyche_p2p.coordinator.findings import find_failed_work
 from psyche_p2p.coordinator.ledger import total_points
 from psyche_p2p.coordinator.quorum import compute_quorum
 from psyche_p2p.errors import Rejected
@@ -24,8 +25,9 @@ from tests.coordinator.world import World, admit, identity, make_commitment, mak
 ONE, OTHER = BlockHash(bytes(32)), BlockHash(b"\1" * 32)
 
 
-def training(peers: int = 5) -> World:
-    world = World.start(make_config(), peers)
+def training(peers: int = 5, verification_percent: int = 30) -> World:
+    verification = {"verification_percent": verification_percent}
+    world = World.start(make_config(verification=verification), peers)
     world.run_until(Phase.TRAIN, rounds=2)
     return world
 
@@ -164,7 +166,7 @@ def test_liars_within_the_bound_eject_nobody() -> None:
 
 def test_peers_of_a_higher_tier_cannot_judge_a_lower_one() -> None:
     joins = {1: make_join(), 2: make_join(), 3: make_join(tier=1), 4: make_join(tier=1)}
-    world = World.start(make_config(), joins)
+    world = World.start(make_config(verification={"verification_percent": 30}), joins)
     world.run_until(Phase.TRAIN, rounds=1)
     accused, able, student = (identity(index).peer_id for index in (1, 2, 3))
     with pytest.raises(Rejected, match="not on this batch's jury"):
@@ -199,3 +201,13 @@ def test_the_last_voter_is_not_ejected() -> None:
     peer = world.state.members[0].peer
     with pytest.raises(Rejected, match="last voter"):
         world.decide(double_vote(world, peer, vote(ONE), vote(OTHER)))
+
+
+def test_where_nobody_verifies_nobody_is_ejected_for_verdicts() -> None:
+    world = training(verification_percent=0)
+    accused, *others = (one.peer for one in world.state.members)
+    proof = failed_work(world, accused, others)
+    with pytest.raises(Rejected, match="nobody's work is verified"):
+        world.decide(proof)
+    verdicts = [world.say(juror, verdict(commitment(world, accused), accused)) for juror in others]
+    assert not list(find_failed_work(world.state, verdicts))
