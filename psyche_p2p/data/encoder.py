@@ -89,7 +89,7 @@ def load_encoder(path: Path, separator: str | None) -> TokenizerEncoder:
     try:
         json.loads(source)
         tokenizer = tokenizers.Tokenizer.from_str(source.decode())
-    except Exception as error:
+    except Exception as error:  # the library raises nothing more exact
         cause = f"{str(path)!r} is not a tokenizer: {str(error)[:120]}"
         raise DataError(cause, "give a model's tokenizer.json") from error
     tokenizer.no_truncation()

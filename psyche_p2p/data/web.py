@@ -12,6 +12,7 @@ import re
 import ssl
 import threading
 import time
+from contextlib import ExitStack
 from functools import cache
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
@@ -81,16 +82,15 @@ class Mirror:
     ) -> _Answer:
         while True:
             connection = self._take(url)
-            try:
-                answer = connection.ask(url, headers, max_bytes, deadline_s)
-            except ConnectionError:
-                connection.close()
-                if connection.was_used:  # the other side may have closed it long ago
-                    continue
-                raise
-            except BaseException:
-                connection.close()
-                raise
+            with ExitStack() as undo:
+                undo.callback(connection.close)
+                try:
+                    answer = connection.ask(url, headers, max_bytes, deadline_s)
+                except ConnectionError:
+                    if connection.was_used:  # the other side may have closed it long ago
+                        continue
+                    raise
+                undo.pop_all()
             self._put_back(connection, answer)
             return answer
 

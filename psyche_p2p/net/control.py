@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,11 +142,10 @@ class ControlSocket:
         except OSError as error:
             raise daemon_gone() from error
         request = control.open_stream_request(peer, protocols, CONNECT_TIMEOUT_S)
-        try:
+        with ExitStack() as undo:
+            undo.callback(writer.close)
             answer = await Session(reader, writer).ask(request, CONNECT_TIMEOUT_S + 2.0)
-        except BaseException:
-            writer.close()
-            raise
+            undo.pop_all()
         return Stream(peer, answer.protocol, reader, writer)
 
     async def handle_streams(self, socket_address: bytes, protocols: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ import shutil
 import signal
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,11 +140,10 @@ class Daemon:
     async def __aenter__(self) -> Self:
         self.listen = reserve_ports(self.config.listen)
         self._folder = make_private_folder()
-        try:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self._shut_down)
             await self._start()
-        except BaseException:
-            await self._shut_down()
-            raise
+            undo.pop_all()
         self._supervisor = asyncio.create_task(self._supervise(), name="p2pd-supervisor")
         self._supervisor.add_done_callback(report_bug)
         return self

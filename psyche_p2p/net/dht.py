@@ -74,15 +74,15 @@ class Dht:
 
     async def meet(self, peer: PeerId) -> float:
         """Learn of a connected peer, and it of us; its clock in seconds. Unavailable if silent."""
-        return await self._unless_gone(self._meet(PeerID.from_base58(peer)))
+        try:
+            return await self._unless_gone(self._meet(PeerID.from_base58(peer)))
+        except Unavailable as error:
+            raise Unavailable(f"peer {peer} is not in the DHT: {error.cause}") from error
 
     async def _meet(self, peer: Any) -> float:
         protocol = self._node.protocol
         request = dht_pb2.PingRequest(peer=protocol.node_info, validate=False)
-        try:
-            answer = await protocol.get_stub(peer).rpc_ping(request, timeout=RPC_TIMEOUT_S)
-        except Exception as error:  # its many kinds all mean no answer
-            raise Unavailable(f"peer {peer} is not in the DHT") from error
+        answer = await protocol.get_stub(peer).rpc_ping(request, timeout=RPC_TIMEOUT_S)
         await protocol.call_ping(peer)
         return float(answer.dht_time)
 
@@ -141,12 +141,10 @@ class Dht:
 
 def _result_of(task: asyncio.Future[T]) -> T:
     """What hivemind returned; what it raised has no common kind, and becomes ours here."""
-    try:
+    error = task.exception()
+    if error is None or isinstance(error, Unavailable):
         return task.result()
-    except Unavailable:
-        raise
-    except Exception as error:
-        raise Unavailable(f"the DHT failed: {error!r}"[:300]) from error
+    raise Unavailable(f"the DHT failed: {error!r}"[:300]) from error
 
 
 async def _refuse(*_: object) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
 from typing_extensions import Self
@@ -120,15 +120,14 @@ class Discovery:
         """
         generation = self._daemon.generation
         self._dht = await self._start_dht()
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._abandon)
             await self._require_nobody_like_us(self._ourselves)
             if self._bootstrap:  # else we are the first
                 attempt = await self._join_patiently(self._dht)
                 require_clock(attempt)
                 await self._dht.explore()
-        except BaseException:
-            self._dht.abandon()
-            raise
+            undo.pop_all()
         self._keeper = asyncio.create_task(self._keep(generation), name="discovery-keeper")
         self._keeper.add_done_callback(report_bug)
         return self

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from typing_extensions import Self
@@ -56,16 +57,16 @@ class LogStore:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             raise storage_error("cannot open", path, error) from error
-        try:
-            spans = _scan(descriptor, path)
-            contents = (os.pread(descriptor, size, at) for at, size in spans[:_HEAD_FRAMES])
-            head = decode_log_head(contents)
-            os.ftruncate(descriptor, sum(spans[-1]))
-        except BaseException as error:
-            os.close(descriptor)
-            if isinstance(error, OSError):
+        with ExitStack() as undo:
+            undo.callback(os.close, descriptor)
+            try:
+                spans = _scan(descriptor, path)
+                contents = (os.pread(descriptor, size, at) for at, size in spans[:_HEAD_FRAMES])
+                head = decode_log_head(contents)
+                os.ftruncate(descriptor, sum(spans[-1]))
+            except OSError as error:
                 raise storage_error("cannot read", path, error) from error
-            raise
+            undo.pop_all()
         return cls(path, head, descriptor, spans)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 
 from typing_extensions import Self
@@ -113,15 +113,13 @@ class TrainerDesk:
 
     async def _begin(self) -> None:
         """Start a trainer; what it cannot do without, in the words of its own error."""
-        process = TrainerProcess(self._setup, self._command)
-        await process.__aenter__()
-        try:
-            self.ready = await process.ready()
-        except BaseException as error:
-            await process.__aexit__(None, None, None)
-            if isinstance(error, TrainerFailed):
+        async with AsyncExitStack() as undo:
+            process = await undo.enter_async_context(TrainerProcess(self._setup, self._command))
+            try:
+                self.ready = await process.ready()
+            except TrainerFailed as error:
                 raise error.as_local_error() from error
-            raise
+            undo.pop_all()
         self._process = process
         self._born_at = asyncio.get_running_loop().time()
 

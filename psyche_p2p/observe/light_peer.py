@@ -114,7 +114,7 @@ async def _dial(host: Any, address: Multiaddr) -> None:
     try:
         await host.connect(info_from_p2p_addr(Libp2pMultiaddr(str(address))))
         _log.info("connected", peer=address.peer)
-    except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again
+    except Exception as error:  # noqa: BLE001 - a peer's bytes decide what is raised here
         _log.debug("cannot connect", address=str(address), cause=repr(error)[:200])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -86,28 +86,27 @@ class RelayUser:
     ) -> socket.socket:
         """The connection on which the relay granted this; Unavailable or RemoteError otherwise."""
         connection = await connect_tcp(relay.host, relay.port, CONNECT_S)
-        try:
-            hello = await _receive(connection, RelayHello)
-            _require_same(relay, hello)
-            ticket = RelayTicket(
-                run_id=self.run_id,
-                peer=self.identity.peer_id,
-                relay=relay.peer,
-                challenge=hello.challenge,
-                purpose=purpose,
-                target=target,
-                call=call,
-                life_s=life_s,
-                service=service,
-            )
-            await _send(connection, sign_ticket(ticket, self.identity))
-            _require_ok(relay, await _receive(connection, RelayAnswer))
-        except (OSError, WireError, asyncio.TimeoutError) as error:
-            connection.close()
-            raise Unavailable(f"{relay} broke off: {str(error) or 'no answer'}") from error
-        except BaseException:
-            connection.close()
-            raise
+        with ExitStack() as undo:
+            undo.callback(connection.close)
+            try:
+                hello = await _receive(connection, RelayHello)
+                _require_same(relay, hello)
+                ticket = RelayTicket(
+                    run_id=self.run_id,
+                    peer=self.identity.peer_id,
+                    relay=relay.peer,
+                    challenge=hello.challenge,
+                    purpose=purpose,
+                    target=target,
+                    call=call,
+                    life_s=life_s,
+                    service=service,
+                )
+                await _send(connection, sign_ticket(ticket, self.identity))
+                _require_ok(relay, await _receive(connection, RelayAnswer))
+            except (OSError, WireError, asyncio.TimeoutError) as error:
+                raise Unavailable(f"{relay} broke off: {str(error) or 'no answer'}") from error
+            undo.pop_all()
         return connection
 
 
