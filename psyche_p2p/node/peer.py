@@ -59,7 +59,7 @@ from psyche_p2p.node.replay import catch_up, replay_own
 from psyche_p2p.node.reporting import report_traffic, traffic_event
 from psyche_p2p.node.settled import Settled
 from psyche_p2p.node.snapshots import Snapshots
-from psyche_p2p.node.supervision import TaskTree, forward
+from psyche_p2p.node.supervision import TaskTree, finish_unless, forward
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.trainer_desk import TrainerDesk
 from psyche_p2p.node.trainer_process import TRAINER
@@ -102,25 +102,30 @@ class Peer:
         """Take part until the run is finished or `stop` is set; raises what cannot be mended."""
         keep_freed_memory()
         async with AsyncExitStack() as stack:
-            self._identity = self._home.identity()
-            self._own = self._home.certificate(self._identity, self._clock)
-            self._timers = Timers(self._clock)
-            stack.callback(self._timers.cancel_all)
-            run_file = self._options.run_file
-            if run_file is not None:
-                await self._begin(stack, load_config(run_file, self._options.run))
-            self._network = await enter_network(stack, self._options, self._identity, self._emit)
-            self._trust = MemberTrust(self._clock)
-            if run_file is not None:
-                await require_own_run(
-                    self._network, self._options, self._directory_of, self._config
-                )
-            else:
-                found = await find_config(self._network, self._options, self._directory_of)
-                await self._begin(stack, found)
-            self._emit(events.RunFound(self._run_id.hex(), self._config.run.name))
-            await self._open_run(stack)
-            await self._live(stack, stop)
+            if await finish_unless(stop, self._enter(stack)):
+                await self._live(stack, stop)
+
+    # Entering
+
+    async def _enter(self, stack: AsyncExitStack) -> None:
+        """Join the network, learn which run it is, and begin to serve it."""
+        self._identity = self._home.identity()
+        self._own = self._home.certificate(self._identity, self._clock)
+        self._timers = Timers(self._clock)
+        stack.callback(self._timers.cancel_all)
+        run_file = self._options.run_file
+        if run_file is not None:
+            await self._begin(stack, load_config(run_file, self._options.run))
+        self._network = await enter_network(stack, self._options, self._identity, self._emit)
+        self._trust = MemberTrust(self._clock)
+        if run_file is not None:
+            await require_own_run(self._network, self._options, self._directory_of, self._config)
+        else:
+            await self._begin(
+                stack, await find_config(self._network, self._options, self._directory_of)
+            )
+        self._emit(events.RunFound(self._run_id.hex(), self._config.run.name))
+        await self._open_run(stack)
 
     async def _begin(self, stack: AsyncExitStack, config: RunConfig) -> None:
         """The run is known: its trainer loads while the network is entered."""

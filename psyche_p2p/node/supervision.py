@@ -1,4 +1,7 @@
-"""One tree of tasks: they live together, and the first that fails ends them all."""
+"""One tree of tasks: they live together, and the first that fails ends them all.
+
+What comes before a tree, one step after the other, is ended by `finish_unless`.
+"""
 
 from __future__ import annotations
 
@@ -70,3 +73,17 @@ async def forward(first: asyncio.Event, then: asyncio.Event) -> None:
     """Set one event once another is."""
     await first.wait()
     then.set()
+
+
+async def finish_unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether the work was finished before the event was set, which ends it half-done."""
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end_tasks((working, stopping))
+    if working.cancelled():
+        return False
+    working.result()
+    return True

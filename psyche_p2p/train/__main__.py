@@ -40,17 +40,23 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
     incoming, outgoing = (int(argument) for argument in sys.argv[1:3])
-    with os.fdopen(incoming, "rb") as commands, os.fdopen(outgoing, "wb") as events:
-        pipe = MessagePipe(commands, events)
-        setup = pipe.receive()
-        if setup is None:
-            return 0
-        with ExitStack() as stack:
-            trainer = _begin(pipe, setup, stack)
-            if trainer is None:
-                return 1
-            while (command := pipe.receive()) is not None:
-                pipe.send(_carry_out(trainer, command))
+    try:
+        with os.fdopen(incoming, "rb") as commands, os.fdopen(outgoing, "wb") as events:
+            return _serve(MessagePipe(commands, events))
+    except BrokenPipeError:
+        return 0  # it no longer wants what we had to say
+
+
+def _serve(pipe: MessagePipe) -> int:
+    setup = pipe.receive()
+    if setup is None:
+        return 0
+    with ExitStack() as stack:
+        trainer = _begin(pipe, setup, stack)
+        if trainer is None:
+            return 1
+        while (command := pipe.receive()) is not None:
+            pipe.send(_carry_out(trainer, command))
     return 0
 
 

@@ -1,4 +1,7 @@
-"""The tree of tasks: the first failure ends everything and is what is raised."""
+"""The tree of tasks: the first failure ends everything and is what is raised.
+
+And what comes before it: finished, or ended half-done when the peer is told to stop.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import asyncio
 import pytest
 
 from psyche_p2p.errors import StorageError
-from psyche_p2p.node.supervision import TaskTree
+from psyche_p2p.node.supervision import TaskTree, finish_unless
 
 
 async def _for_ever(ended: list[str], name: str) -> None:
@@ -79,3 +82,42 @@ def test_the_event_ends_the_wait_and_tasks_may_end_by_themselves() -> None:
 
     asyncio.run(scenario())
     assert ended == ["a"]
+
+
+def test_work_that_is_done_in_time_is_finished() -> None:
+    async def scenario() -> bool:
+        return await finish_unless(asyncio.Event(), asyncio.sleep(0))
+
+    assert asyncio.run(scenario())
+
+
+def test_work_is_ended_when_the_event_is_set() -> None:
+    ended: list[str] = []
+
+    async def scenario() -> bool:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_soon(stop.set)
+        return await finish_unless(stop, _for_ever(ended, "work"))
+
+    assert not asyncio.run(scenario())
+    assert ended == ["work"]
+
+
+def test_work_that_fails_raises_what_it_raised() -> None:
+    with pytest.raises(StorageError, match="the disk is gone"):
+        asyncio.run(finish_unless(asyncio.Event(), _fail()))
+
+
+def test_whoever_waits_for_work_and_is_cancelled_ends_it() -> None:
+    ended: list[str] = []
+
+    async def scenario() -> None:
+        waiting = asyncio.create_task(finish_unless(asyncio.Event(), _for_ever(ended, "work")))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(scenario())
+    assert ended == ["work"]
