@@ -32,4 +32,5 @@ def keep_freed_memory() -> bool:
         (_M_TRIM_THRESHOLD, _KEPT_BYTES),
         (_M_ARENA_MAX, _ARENAS),
     )
-    return all([mallopt(option, value) == 1 for option, value in wanted])
+    accepted = [mallopt(option, value) == 1 for option, value in wanted]
+    return all(accepted)

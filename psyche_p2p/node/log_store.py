@@ -7,8 +7,10 @@ whoever decided it can be asked for it again.
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from typing_extensions import Self
@@ -31,18 +33,16 @@ _log = get_logger(__name__)
 _HEAD_FRAMES = 4
 _CURE = "move the file away: the peer fetches the log again"
 
-_Span = tuple[int, int]  # where a frame's content begins, and its size
-
 
 class LogStore:
     """One run's decided blocks, in order from height 1."""
 
-    def __init__(self, path: Path, head: LogHead, descriptor: int, spans: list[_Span]) -> None:
+    def __init__(self, path: Path, head: LogHead, descriptor: int, ends: array[int]) -> None:
         self.head = head
         self._path = path
         self._descriptor = descriptor
-        self._spans = spans[_HEAD_FRAMES:]
-        self._end = sum(spans[-1])
+        self._ends = ends
+        """Of the head and of each block: eight bytes a block is all that memory has of them."""
 
     @classmethod
     def create(cls, path: Path, head: LogHead) -> Self:
@@ -60,35 +60,33 @@ class LogStore:
         with ExitStack() as undo:
             undo.callback(os.close, descriptor)
             try:
-                spans = _scan(descriptor, path)
-                contents = (os.pread(descriptor, size, at) for at, size in spans[:_HEAD_FRAMES])
+                ends = _scan(descriptor, path)
+                begins = (0, *ends[: _HEAD_FRAMES - 1])
+                contents = map(partial(_read_frame, descriptor), begins, ends[:_HEAD_FRAMES])
                 head = decode_log_head(contents)
-                os.ftruncate(descriptor, sum(spans[-1]))
+                os.ftruncate(descriptor, ends[-1])
             except OSError as error:
                 raise storage_error("cannot read", path, error) from error
             undo.pop_all()
-        return cls(path, head, descriptor, spans)
+        return cls(path, head, descriptor, ends[_HEAD_FRAMES - 1 :])
 
     @property
     def height(self) -> Height:
         """The last block's."""
-        return Height(len(self._spans))
+        return Height(len(self._ends) - 1)
 
     def append(self, decided: DecidedBlock) -> None:
         """Keep the next block; it survives a power cut when this returns."""
         if decided.block.height != self.height + 1:
             raise StorageError(f"block {decided.block.height} does not follow {self.height}")
-        entry = encode_log_entry(decided)
+        entry, end = encode_log_entry(decided), self._ends[-1]
         try:
-            if os.pwrite(self._descriptor, entry, self._end) != len(entry):
+            if os.pwrite(self._descriptor, entry, end) != len(entry):
                 raise StorageError(f"cannot write {str(self._path)!r}", "free some space")
             os.fdatasync(self._descriptor)
         except OSError as error:
             raise storage_error("cannot write", self._path, error) from error
-        prefix = decode_varint(entry[:MAX_VARINT_BYTES])
-        assert prefix is not None, "we have just written it"
-        self._spans.append((self._end + prefix[1], prefix[0]))
-        self._end += len(entry)
+        self._ends.append(end + len(entry))
 
     def blocks(self, first: Height, count: int) -> Sequence[DecidedBlock]:
         """Up to `count` blocks from a height on, as many as there are."""
@@ -99,9 +97,9 @@ class LogStore:
         os.close(self._descriptor)
 
     def _read(self, height: int) -> DecidedBlock:
-        at, size = self._spans[height - 1]
+        begin, end = self._ends[height - 1 : height + 1]
         try:
-            return decode(DecidedBlock, os.pread(self._descriptor, size, at))
+            return decode(DecidedBlock, _read_frame(self._descriptor, begin, end))
         except OSError as error:
             raise storage_error("cannot read", self._path, error) from error
         except WireError as error:
@@ -109,22 +107,29 @@ class LogStore:
             raise StorageError(cause, _CURE) from error
 
 
-def _scan(descriptor: int, path: Path) -> list[_Span]:
-    """The content of every whole frame."""
+def _scan(descriptor: int, path: Path) -> array[int]:
+    """Where every whole frame ends."""
     end, at = os.fstat(descriptor).st_size, 0
-    spans: list[_Span] = []
+    ends = array("Q")
     while (prefix := _read_prefix(descriptor, at)) is not None:
         size, used = prefix
         if size > MAX_LOG_FRAME_BYTES or at + used + size > end:
             break
-        spans.append((at + used, size))
         at += used + size
-    if at < end and len(spans) >= _HEAD_FRAMES:
-        blocks = len(spans) - _HEAD_FRAMES
+        ends.append(at)
+    if at < end and len(ends) >= _HEAD_FRAMES:
+        blocks = len(ends) - _HEAD_FRAMES
         _log.warning("the end of the log is dropped", bytes=end - at, blocks_left=blocks)
-    if len(spans) < _HEAD_FRAMES:
+    if len(ends) < _HEAD_FRAMES:
         raise StorageError(f"{str(path)!r} is not the log of a run", _CURE)
-    return spans
+    return ends
+
+
+def _read_frame(descriptor: int, begin: int, end: int) -> bytes:
+    """The content of a frame that is known to be whole; nothing, if it no longer is."""
+    frame = os.pread(descriptor, end - begin, begin)
+    prefix = _read_prefix(descriptor, begin)
+    return b"" if prefix is None else frame[prefix[1] :]
 
 
 def _read_prefix(descriptor: int, at: int) -> tuple[int, int] | None:
