@@ -82,7 +82,7 @@ ENVELOPED: dict[type[Any], st.SearchStrategy[Any]] = {
     wire.Commitment: commitments,
     wire.Vote: votes,
     wire.Join: joins,
-    wire.Withdraw: st.builds(wire.Withdraw, epoch=large, reason=texts),
+    wire.Withdraw: st.builds(wire.Withdraw, epoch=large, reason=texts, nonce=large),
     wire.Proposal: st.builds(
         wire.Proposal, height=large, view=large, valid_view=st.none() | large, block=blocks
     ),

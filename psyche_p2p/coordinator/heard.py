@@ -108,7 +108,9 @@ class Heard:
         nonces = {account.peer: account.nonce for account in state.accounts}
         self._joins = {k: v for k, v in self._joins.items() if v.message.nonce > nonces.get(k, 0)}
         self._withdrawals = {
-            k: v for k, v in self._withdrawals.items() if v.message.epoch == state.epoch
+            k: v
+            for k, v in self._withdrawals.items()
+            if v.message.epoch == state.epoch and v.message.nonce > nonces.get(k, 0)
         }
         self._orders = {
             k: v for k, v in self._orders.items() if v.message.nonce > state.owner_nonce

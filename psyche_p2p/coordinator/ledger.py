@@ -28,7 +28,7 @@ def contribution_points(rules: Rules, samples: int, tier: Tier) -> int:
 
 
 def note_nonce(state: State, peer: PeerId, nonce: int) -> State:
-    """Open an account, or remember the newest join of one."""
+    """Open an account, or remember the newest join or withdrawal of one."""
     account = state.find_account(peer)
     if account is None and len(state.accounts) >= MAX_ACCOUNTS:
         raise Rejected(f"the run's ledger is full ({MAX_ACCOUNTS} accounts)")

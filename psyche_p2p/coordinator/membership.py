@@ -58,8 +58,11 @@ def apply_release(state: State, command: Release, verify: Verify) -> State:
         raise Rejected(f"{short_id(command.peer)} does not take part")
     if is_active:
         require_other_voter(state, command.peer)
+    if command.withdraw.nonce <= require_account(state, command.peer).nonce:
+        raise Rejected(f"{short_id(command.peer)} has asked to join since")
     require_signed(verify, state.run_id, command.peer, command.withdraw, command.signature)
-    return _remove(state, command.peer, MemberStatus.WITHDRAWN)
+    noted = note_nonce(state, command.peer, command.withdraw.nonce)
+    return _remove(noted, command.peer, MemberStatus.WITHDRAWN)
 
 
 def eject(state: State, peer: PeerId) -> State:

@@ -34,6 +34,6 @@ def make_join(
 
 
 def next_nonce(state: State | None, peer: PeerId, time_ms: int) -> int:
-    """Newer than every earlier join of this peer."""
+    """Newer than every earlier join and withdrawal of this peer."""
     account = state.find_account(peer) if state is not None else None
     return max(time_ms, account.nonce + 1 if account is not None else 0)

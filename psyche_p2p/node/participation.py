@@ -29,6 +29,7 @@ from psyche_p2p.net.statements import Frontier, StatementPool
 from psyche_p2p.node.blob_desk import BlobDesk
 from psyche_p2p.node.bulk_plane import BulkPlane, Told
 from psyche_p2p.node.directory import Directory
+from psyche_p2p.node.joining import next_nonce
 from psyche_p2p.node.log_store import LogStore
 from psyche_p2p.node.parameters import Parameters
 from psyche_p2p.node.reporting import phase_event, report_step
@@ -186,7 +187,8 @@ class Participation:
         self._rounds.is_leaving = True
         state = self.state
         if any(one.peer == self._me for one in state.active_members) and not self.is_done:
-            self._around.voice.say(Withdraw(state.epoch, reason))
+            nonce = next_nonce(state, self._me, self._around.clock.time_ms())
+            self._around.voice.say(Withdraw(state.epoch, reason, nonce))
             try:
                 await asyncio.wait_for(self._released.wait(), _LEAVE_S)
             except asyncio.TimeoutError:

@@ -31,6 +31,8 @@ from psyche_p2p.wire import Attestation, AttestedBlob, Commitment, Envelope, Joi
 from psyche_p2p.wire.records import OpenRound, Slot
 
 REPEAT_MS = 2000
+ASK_AGAIN_MS = 10_000
+"""A join that no block has by then may have been lost where there was nobody to hear it."""
 PATIENCE_MS = 2000
 """A witness that still lacks blobs says after this long what it holds."""
 _log = get_logger(__name__)
@@ -94,6 +96,7 @@ class RoundWork:
         self._said: dict[int | str, Envelope] = {}
         self._attested: dict[RoundIndex, int] = {}
         self._phase_key: tuple[Any, ...] = ()
+        self._asked_at_ms = 0
 
     # What happens
 
@@ -146,12 +149,19 @@ class RoundWork:
 
     def _ask_to_join(self, state: State) -> None:
         """Whoever has no part in this epoch or the next asks to be in the next."""
-        if self.is_leaving or self._takes_part(state) or "join" in self._said:
+        if self.is_leaving or self._takes_part(state) or self._waits_for_answer(state):
             return
         account = state.find_account(self._me)
         if account is not None and account.is_banned:
             return
+        self._asked_at_ms = self._timers.now_ms
         self._say("join", self._make_join(state))
+
+    def _waits_for_answer(self, state: State) -> bool:
+        """Whether a join of ours that may still be decided was said lately."""
+        said = self._said.get("join")
+        is_new = said is not None and _is_newer(said.message, state, self._me)
+        return is_new and self._timers.now_ms < self._asked_at_ms + ASK_AGAIN_MS
 
     def _takes_part(self, state: State) -> bool:
         waiting = {one.peer for one in (*state.applicants, *state.entrants)}
@@ -328,7 +338,7 @@ class RoundWork:
                 is_final = state.phase is Phase.COOLDOWN and message.epoch == state.epoch
                 return is_final or message.round >= state.closed_count
             case Join():
-                return not self._takes_part(state)
+                return not self._takes_part(state) and _is_newer(message, state, self._me)
             case _:
                 return state.phase is Phase.WARMUP and message.epoch == state.epoch
 
@@ -346,3 +356,9 @@ class RoundWork:
         self._examiner.forget_before(first)
         self._begun = {one for one in self._begun if one >= first}
         self._attested = {k: v for k, v in self._attested.items() if k >= first}
+
+
+def _is_newer(join: Join, state: State, peer: PeerId) -> bool:
+    """Whether the log has nothing as new as this of a peer's coming and going."""
+    account = state.find_account(peer)
+    return account is None or join.nonce > account.nonce

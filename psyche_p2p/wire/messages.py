@@ -158,6 +158,7 @@ class Withdraw:
 
     epoch: EpochIndex
     reason: str
+    nonce: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,7 @@ def test_the_word_of_a_witness_that_left_does_not_count() -> None:
     world = in_training(peers=5)
     command = close(world)
     leaver = head(world).committee[0]
-    said = world.say(leaver, Withdraw(world.state.epoch, ""))
+    said = world.say(leaver, Withdraw(world.state.epoch, "", 2))
     world.decide(Release(leaver, said.message, said.signature))
     with pytest.raises(Rejected, match="no longer a member"):
         apply_command(world.state, command, verify)

@@ -89,9 +89,9 @@ class AnyCommandInAnyPhase(RuleBasedStateMachine):
         join = make_join(nonce=nonce, tier=tier)
         self.offer(admit(self.world.people[peer], join, self.world.run_id))
 
-    @rule(peer=people, epoch=st.integers(0, 3))
-    def withdraw(self, peer: PeerId, epoch: int) -> None:
-        said = self.world.say(peer, Withdraw(EpochIndex(epoch), ""))
+    @rule(peer=people, epoch=st.integers(0, 3), nonce=st.integers(0, 5))
+    def withdraw(self, peer: PeerId, epoch: int, nonce: int) -> None:
+        said = self.world.say(peer, Withdraw(EpochIndex(epoch), "", nonce))
         self.offer(Release(peer, said.message, said.signature))
 
     @rule(peer=st.sampled_from([OWNER.peer_id, OWNER.peer_id, identity(1).peer_id]), data=st.data())

@@ -275,6 +275,6 @@ def give_order(world: World, order: OwnerOrder) -> None:
 
 
 def leave(world: World, peer: PeerId) -> None:
-    said = world.say(peer, Withdraw(world.state.epoch, "bye"))
+    said = world.say(peer, Withdraw(world.state.epoch, "bye", 2))
     world.decide(Release(peer, said.message, said.signature))
     world.dead.add(peer)

@@ -1,4 +1,4 @@
-"""What a peer keeps of what witnesses say about targets: bounded, and only while it is of use."""
+"""What a peer keeps of what it hears: bounded, and only while it is of use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from psyche_p2p.coordinator import Signed
 from psyche_p2p.coordinator.heard import Heard, as_signed
 from psyche_p2p.ids import BatchInterval, BlobHash, PeerId, RoundIndex
-from psyche_p2p.wire import Envelope, Refusal, open_envelope, seal
+from psyche_p2p.wire import Envelope, Refusal, Withdraw, open_envelope, seal
 from tests.coordinator.closing import head, in_training
 from tests.coordinator.world import World
 
@@ -66,3 +66,14 @@ def test_far_rounds_are_not_kept_and_closed_ones_are_forgotten() -> None:
     closed_one = replace(world.state, open_rounds=world.state.open_rounds[1:])
     heard.forget_before(closed_one)
     assert [one.message.round for one in heard_of(heard)] == [1]
+
+
+def test_a_withdrawal_is_forgotten_once_its_peer_has_said_something_newer() -> None:
+    world, heard = in_training(), Heard()
+    leaver = world.state.members[0].peer
+    joined = world.state.find_account(leaver)
+    assert joined is not None
+    for nonce, is_kept in ((joined.nonce, False), (joined.nonce + 1, True)):
+        assert heard.take(envelope(world, leaver, Withdraw(world.state.epoch, "", nonce)))
+        heard.forget_before(world.state)
+        assert bool(heard.pool().withdrawals) == is_kept

@@ -27,9 +27,9 @@ from tests.coordinator.world import (
 NEWCOMER = identity(30)
 
 
-def withdrawal(world: World, peer: PeerId, epoch: int | None = None) -> Release:
+def withdrawal(world: World, peer: PeerId, epoch: int | None = None, nonce: int = 2) -> Release:
     about = world.state.epoch if epoch is None else EpochIndex(epoch)
-    said = world.say(peer, Withdraw(about, "bye"))
+    said = world.say(peer, Withdraw(about, "bye", nonce))
     return Release(peer, said.message, said.signature)
 
 
@@ -91,9 +91,10 @@ def test_the_newest_join_wins_and_old_ones_are_not_replayed() -> None:
     world.decide(admit(NEWCOMER, make_join(nonce=6, tier=2), world.run_id))
     joins = [one.join for one in world.state.applicants if one.peer == NEWCOMER.peer_id]
     assert [join.tier for join in joins] == [2]
-    world.decide(withdrawal(world, NEWCOMER.peer_id))
-    with pytest.raises(Rejected, match="not newer"):
-        world.decide(admit(NEWCOMER, make_join(nonce=6), world.run_id))
+    world.decide(withdrawal(world, NEWCOMER.peer_id, nonce=8))
+    for nonce in (6, 8):
+        with pytest.raises(Rejected, match="not newer"):
+            world.decide(admit(NEWCOMER, make_join(nonce=nonce), world.run_id))
 
 
 def test_a_joiner_in_the_middle_waits_for_the_next_epoch() -> None:
@@ -124,6 +125,25 @@ def test_a_withdrawal_of_another_epoch_is_stale(epoch: int) -> None:
     world = World.start(make_config())
     with pytest.raises(Rejected, match=f"epoch {epoch}"):
         world.decide(withdrawal(world, world.state.members[0].peer, epoch))
+
+
+def test_who_comes_back_is_not_sent_away_by_what_it_said_before() -> None:
+    """Everyone has the withdrawal still, and it is of this epoch."""
+    world = World.start(make_config(), 5)
+    world.run_until(Phase.TRAIN, rounds=1)
+    leaver = world.state.members[0].peer
+    gone = withdrawal(world, leaver, nonce=2)
+    world.decide(gone)
+    with pytest.raises(Rejected, match="does not take part"):
+        world.decide(gone)
+    with pytest.raises(Rejected, match="not newer"):
+        world.decide(admit(world.people[leaver], make_join(nonce=2), world.run_id))
+    world.decide(admit(world.people[leaver], make_join(nonce=3), world.run_id))
+    with pytest.raises(Rejected, match="has asked to join since"):
+        world.decide(gone)
+    assert leaver in {one.peer for one in world.state.applicants}
+    world.decide(withdrawal(world, leaver, nonce=4))
+    assert leaver not in {one.peer for one in world.state.applicants}
 
 
 def test_only_those_who_take_part_can_leave_and_only_by_themselves() -> None:

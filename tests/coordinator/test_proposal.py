@@ -96,7 +96,7 @@ def test_a_withdrawal_is_due_at_once() -> None:
     world = World.start(make_config(), 4)
     world.run_until(Phase.TRAIN)
     leaver = world.state.members[0].peer
-    pool = Pool(withdrawals=(world.say(leaver, Withdraw(world.state.epoch, "")),))
+    pool = Pool(withdrawals=(world.say(leaver, Withdraw(world.state.epoch, "", 2)),))
     due = due_commands(world.state, pool, world.clock_ms)
     assert [type(one) for one in due] == [Release]
 
@@ -111,7 +111,7 @@ def test_what_does_not_apply_is_left_out_and_holds_nothing_up() -> None:
             world.say(identity(1).peer_id, make_join(nonce=1)),
             world.say(identity(9).peer_id, make_join(nonce=3)),
         ),
-        withdrawals=(world.say(identity(20).peer_id, Withdraw(EpochIndex(0), "")),),
+        withdrawals=(world.say(identity(20).peer_id, Withdraw(EpochIndex(0), "", 2)),),
     )
     (command,) = due_commands(world.state, pool, world.clock_ms)
     assert isinstance(command, Admit)

@@ -77,7 +77,7 @@ def with_words(world: World, changed: dict[PeerId, tuple[ParamRoot, ...]]) -> Po
 
 
 def leave(world: World, leaver: PeerId) -> None:
-    said = world.say(leaver, Withdraw(world.state.epoch, "bye"))
+    said = world.say(leaver, Withdraw(world.state.epoch, "bye", 2))
     world.decide(Release(leaver, said.message, said.signature))
     world.dead.add(leaver)
 
@@ -330,7 +330,7 @@ def test_a_forgotten_tier_is_known_again_once_its_holders_agree() -> None:
     leave(world, peer(1))
     world.run_until(Phase.WAITING_FOR_MEMBERS)
     world.dead.clear()
-    world.decide(admit(identity(1), join_of(0, nonce=2), world.run_id))
+    world.decide(admit(identity(1), join_of(0, nonce=3), world.run_id))
     world.run_until(Phase.FINISHED)
     assert world.state.param_roots == param_roots(20)
 

@@ -128,8 +128,8 @@ def test_a_member_has_its_own_budget_and_strangers_share_one() -> None:
 
 
 def test_bytes_count_as_well_as_messages() -> None:
-    message = wire.Withdraw(epoch=1, reason="x" * 900)  # type: ignore[arg-type]
-    other = wire.Withdraw(epoch=2, reason="x" * 900)  # type: ignore[arg-type]
+    message = wire.Withdraw(epoch=1, reason="x" * 900, nonce=1)  # type: ignore[arg-type]
+    other = wire.Withdraw(epoch=2, reason="x" * 900, nonce=1)  # type: ignore[arg-type]
     gate = gatekeeper()
     assert outcome(gate, ALICE.peer_id, wire.seal(message, RUN, ALICE)) is Outcome.ACCEPT
     assert outcome(gate, ALICE.peer_id, wire.seal(other, RUN, ALICE)) is Outcome.IGNORE

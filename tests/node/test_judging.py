@@ -20,7 +20,7 @@ def outcome(message: object, sender: Identity, *, is_member: bool) -> Outcome:
 
 
 def test_who_may_say_what() -> None:
-    join, leave = make_join(), Withdraw(EpochIndex(0), "bye")
+    join, leave = make_join(), Withdraw(EpochIndex(0), "bye", 2)
     order = OwnerOrder(OwnerAction.PAUSE, 1)
     assert outcome(join, OTHER, is_member=False) is Outcome.ACCEPT
     assert outcome(leave, OTHER, is_member=True) is Outcome.ACCEPT

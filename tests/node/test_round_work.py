@@ -10,11 +10,23 @@ from psyche_p2p.coordinator import Signed
 from psyche_p2p.coordinator.heard import Heard, as_signed
 from psyche_p2p.ids import ParamRoot, PeerId, RoundIndex
 from psyche_p2p.node.blob_desk import BlobDesk
-from psyche_p2p.node.rounds import RoundWork
+from psyche_p2p.node.joining import next_nonce
+from psyche_p2p.node.rounds import ASK_AGAIN_MS, RoundWork
 from psyche_p2p.train.messages import MakeTargets, Train
-from psyche_p2p.wire import Attestation, Envelope, Refusal, open_envelope, seal
-from tests.coordinator.world import SCHEMA, World, make_commitment, make_join
+from psyche_p2p.wire import (
+    Attestation,
+    Envelope,
+    Join,
+    Refusal,
+    Withdraw,
+    open_envelope,
+    seal,
+)
+from psyche_p2p.wire.commands import Release
+from tests.coordinator.world import SCHEMA, World, admit, identity, make_commitment, make_join
 from tests.node.test_examining import Bench, config_of
+
+NEWCOMER = identity(30)
 
 
 class Trainer:
@@ -52,13 +64,17 @@ class Mouth:
 
 
 class NoTimers:
-    """Time does not pass."""
+    """Time passes only when a test says so."""
+
+    now_ms = 0
 
     def after(self, *_: object) -> None:
         """Nothing happens later."""
 
 
-def work_of(at: Bench, me: PeerId) -> tuple[RoundWork, Trainer, Mouth]:
+def work_of(
+    at: Bench, me: PeerId, timers: NoTimers | None = None
+) -> tuple[RoundWork, Trainer, Mouth]:
     trainer, mouth = Trainer(at.world, me), Mouth(at.world, me)
     desk = BlobDesk(at.config, SCHEMA, at.store, at.shelf, None)  # type: ignore[arg-type]
     work = RoundWork(
@@ -68,8 +84,8 @@ def work_of(at: Bench, me: PeerId) -> tuple[RoundWork, Trainer, Mouth]:
         mouth,  # type: ignore[arg-type]
         trainer,
         desk,
-        NoTimers(),  # type: ignore[arg-type]
-        lambda _: make_join(),
+        timers or NoTimers(),  # type: ignore[arg-type]
+        lambda state: make_join(nonce=next_nonce(state, me, 0)),
         lambda _: None,
         at.config.distillation,
     )
@@ -117,6 +133,51 @@ def test_who_refused_targets_does_not_wait_for_their_student(tmp_path: Path) -> 
         await work.close()
 
     asyncio.run(scenario())
+
+
+def test_whoever_is_no_member_asks_until_a_block_has_its_join(tmp_path: Path) -> None:
+    """Rounds close faster than anything is repeated, and a first join may reach nobody."""
+
+    async def scenario() -> None:
+        at, timers = Bench(tmp_path, config_of()), NoTimers()
+        at.world.people[NEWCOMER.peer_id] = NEWCOMER
+        work, _, mouth = work_of(at, NEWCOMER.peer_id, timers)
+        for _ in range(2):  # a round later it still waits
+            work.on_state()
+            assert [type(one) for one in mouth.said] == [Join]
+            assert at.world.step()
+        timers.now_ms = ASK_AGAIN_MS
+        work.on_state()
+        assert [one.nonce for one in mouth.said] == [0, 0]
+        at.world.decide(admit(NEWCOMER, make_join(nonce=5), at.world.run_id))
+        assert at.world.step()
+        timers.now_ms *= 2
+        work.on_state()
+        assert len(mouth.said) == 2
+        await work.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_join_that_was_taken_back_is_followed_by_a_newer_one(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        at = Bench(tmp_path, config_of(), tiers={1: 0, 2: 0, 3: 1, 4: 0})
+        me = next(one for one in at.world.state.active_members if one.peer != at.teacher).peer
+        work, _, mouth = work_of(at, me)
+        for nonce in (2, 4):
+            at.world.decide(_release(at, me, nonce))
+            assert at.world.step()
+            work.on_state()
+            assert mouth.said[-1].nonce == nonce + 1
+            at.world.decide(admit(at.world.people[me], mouth.said[-1], at.world.run_id))
+        await work.close()
+
+    asyncio.run(scenario())
+
+
+def _release(at: Bench, peer: PeerId, nonce: int) -> Release:
+    said = at.world.say(peer, Withdraw(at.world.state.epoch, "", nonce))
+    return Release(peer, said.message, said.signature)
 
 
 def _envelope(at: Bench, signed: Signed) -> Envelope:

@@ -33,5 +33,5 @@ def test_a_restarted_peer_repeats_its_commitment_instead_of_making_another(tmp_p
 
 def test_other_words_are_not_bound(tmp_path: Path) -> None:
     voice = voice_of(tmp_path, [])
-    words = [Withdraw(EpochIndex(1), reason) for reason in ("one", "another")]
+    words = [Withdraw(EpochIndex(1), reason, 2) for reason in ("one", "another")]
     assert [voice.say(word).message for word in words] == words

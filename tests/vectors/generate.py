@@ -88,7 +88,7 @@ def _messages() -> list[Any]:
         ),
         wire.Vote(Height(9), View(0), wire.VoteStep.PRECOMMIT, block_hash),
         wire.Vote(Height(9), View(1), wire.VoteStep.PREVOTE, None),
-        wire.Withdraw(EpochIndex(2), "going home"),
+        wire.Withdraw(EpochIndex(2), "going home", 1_700_000_000_000),
         wire.Refusal(
             epoch=EpochIndex(1),
             round=RoundIndex(300),

@@ -90,7 +90,7 @@ def test_a_nested_length_of_four_gigabytes_is_malformed() -> None:
 
 
 def test_unknown_fields_are_not_canonical() -> None:
-    encoded = wire.encode(wire.Withdraw(epoch=our_epoch(1), reason="bye"))
+    encoded = wire.encode(wire.Withdraw(epoch=our_epoch(1), reason="bye", nonce=2))
     assert code_of(wire.Withdraw, encoded + b"\xf8\x01\x05") is WireCode.NOT_CANONICAL
 
 
@@ -159,7 +159,7 @@ def test_there_is_one_zero() -> None:
 def test_text_is_printable_and_bounded() -> None:
     for reason in ("new\nline", "nul\0", "x" * 1025):
         with pytest.raises(ValueError, match="printable"):
-            wire.encode(wire.Withdraw(epoch=our_epoch(0), reason=reason))
+            wire.encode(wire.Withdraw(epoch=our_epoch(0), reason=reason, nonce=2))
 
 
 def test_a_peer_with_a_key_of_small_order_is_nobody() -> None:

@@ -179,7 +179,7 @@ async def _publish(plan: Plan, number: int, gossip: Gossip, begin_at_s: float) -
         due_at_s = begin_at_s + message / plan.rate
         await asyncio.sleep(max(0.0, due_at_s - time.monotonic()))
         text = f"{due_at_s!r} ".ljust(_TEXT_BYTES, "x")
-        await gossip.publish(Withdraw(EpochIndex(message), text))
+        await gossip.publish(Withdraw(EpochIndex(message), text, message))
 
 
 class _Ear:

@@ -24,29 +24,29 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apsyche/v1/membership.proto\x12\tpsyche.v1\"J\n\x0c\x43\x61pabilities\x12\x14\n\x0ctokens_per_s\x18\x01 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\"\xb3\x01\n\x04Join\x12\x1e\n\x05roles\x18\x01 \x03(\x0e\x32\x0f.psyche.v1.Role\x12\x0c\n\x04tier\x18\x02 \x01(\r\x12-\n\x0c\x63\x61pabilities\x18\x03 \x01(\x0b\x32\x17.psyche.v1.Capabilities\x12\x11\n\taddresses\x18\x04 \x03(\t\x12\x17\n\x0ftls_fingerprint\x18\x05 \x01(\x0c\x12\x13\n\x0bschema_hash\x18\x06 \x01(\x0c\x12\r\n\x05nonce\x18\x07 \x01(\x04\")\n\x08Withdraw\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\">\n\x04Warm\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x13\n\x0bparam_round\x18\x02 \x01(\x04\x12\x12\n\nparam_root\x18\x03 \x01(\x0c\"C\n\nOwnerOrder\x12&\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x16.psyche.v1.OwnerAction\x12\r\n\x05nonce\x18\x02 \x01(\x04\"\xb4\x01\n\x06Status\x12\x0e\n\x06height\x18\x01 \x01(\x04\x12\x12\n\nstate_root\x18\x02 \x01(\x0c\x12\x1f\n\x05phase\x18\x03 \x01(\x0e\x32\x10.psyche.v1.Phase\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05round\x18\x05 \x01(\x04\x12\x13\n\x0bparam_round\x18\x06 \x01(\x04\x12\x12\n\nparam_root\x18\x07 \x01(\x0c\x12\x0c\n\x04warm\x18\x08 \x01(\x08\x12\x10\n\x08software\x18\t \x01(\t*@\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n\x0cROLE_TRAINER\x10\x01\x12\x10\n\x0cROLE_WITNESS\x10\x02*\\\n\x0bOwnerAction\x12\x1c\n\x18OWNER_ACTION_UNSPECIFIED\x10\x00\x12\x16\n\x12OWNER_ACTION_PAUSE\x10\x01\x12\x17\n\x13OWNER_ACTION_RESUME\x10\x02*\x9a\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x1d\n\x19PHASE_WAITING_FOR_MEMBERS\x10\x01\x12\x10\n\x0cPHASE_WARMUP\x10\x02\x12\x0f\n\x0bPHASE_TRAIN\x10\x03\x12\x12\n\x0ePHASE_COOLDOWN\x10\x04\x12\x10\n\x0cPHASE_PAUSED\x10\x05\x12\x12\n\x0ePHASE_FINISHED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apsyche/v1/membership.proto\x12\tpsyche.v1\"J\n\x0c\x43\x61pabilities\x12\x14\n\x0ctokens_per_s\x18\x01 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\"\xb3\x01\n\x04Join\x12\x1e\n\x05roles\x18\x01 \x03(\x0e\x32\x0f.psyche.v1.Role\x12\x0c\n\x04tier\x18\x02 \x01(\r\x12-\n\x0c\x63\x61pabilities\x18\x03 \x01(\x0b\x32\x17.psyche.v1.Capabilities\x12\x11\n\taddresses\x18\x04 \x03(\t\x12\x17\n\x0ftls_fingerprint\x18\x05 \x01(\x0c\x12\x13\n\x0bschema_hash\x18\x06 \x01(\x0c\x12\r\n\x05nonce\x18\x07 \x01(\x04\"8\n\x08Withdraw\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05nonce\x18\x03 \x01(\x04\">\n\x04Warm\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x13\n\x0bparam_round\x18\x02 \x01(\x04\x12\x12\n\nparam_root\x18\x03 \x01(\x0c\"C\n\nOwnerOrder\x12&\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x16.psyche.v1.OwnerAction\x12\r\n\x05nonce\x18\x02 \x01(\x04\"\xb4\x01\n\x06Status\x12\x0e\n\x06height\x18\x01 \x01(\x04\x12\x12\n\nstate_root\x18\x02 \x01(\x0c\x12\x1f\n\x05phase\x18\x03 \x01(\x0e\x32\x10.psyche.v1.Phase\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05round\x18\x05 \x01(\x04\x12\x13\n\x0bparam_round\x18\x06 \x01(\x04\x12\x12\n\nparam_root\x18\x07 \x01(\x0c\x12\x0c\n\x04warm\x18\x08 \x01(\x08\x12\x10\n\x08software\x18\t \x01(\t*@\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n\x0cROLE_TRAINER\x10\x01\x12\x10\n\x0cROLE_WITNESS\x10\x02*\\\n\x0bOwnerAction\x12\x1c\n\x18OWNER_ACTION_UNSPECIFIED\x10\x00\x12\x16\n\x12OWNER_ACTION_PAUSE\x10\x01\x12\x17\n\x13OWNER_ACTION_RESUME\x10\x02*\x9a\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x1d\n\x19PHASE_WAITING_FOR_MEMBERS\x10\x01\x12\x10\n\x0cPHASE_WARMUP\x10\x02\x12\x0f\n\x0bPHASE_TRAIN\x10\x03\x12\x12\n\x0ePHASE_COOLDOWN\x10\x04\x12\x10\n\x0cPHASE_PAUSED\x10\x05\x12\x12\n\x0ePHASE_FINISHED\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'psyche.v1.membership_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=658
-  _globals['_ROLE']._serialized_end=722
-  _globals['_OWNERACTION']._serialized_start=724
-  _globals['_OWNERACTION']._serialized_end=816
-  _globals['_PHASE']._serialized_start=819
-  _globals['_PHASE']._serialized_end=973
+  _globals['_ROLE']._serialized_start=673
+  _globals['_ROLE']._serialized_end=737
+  _globals['_OWNERACTION']._serialized_start=739
+  _globals['_OWNERACTION']._serialized_end=831
+  _globals['_PHASE']._serialized_start=834
+  _globals['_PHASE']._serialized_end=988
   _globals['_CAPABILITIES']._serialized_start=41
   _globals['_CAPABILITIES']._serialized_end=115
   _globals['_JOIN']._serialized_start=118
   _globals['_JOIN']._serialized_end=297
   _globals['_WITHDRAW']._serialized_start=299
-  _globals['_WITHDRAW']._serialized_end=340
-  _globals['_WARM']._serialized_start=342
-  _globals['_WARM']._serialized_end=404
-  _globals['_OWNERORDER']._serialized_start=406
-  _globals['_OWNERORDER']._serialized_end=473
-  _globals['_STATUS']._serialized_start=476
-  _globals['_STATUS']._serialized_end=656
+  _globals['_WITHDRAW']._serialized_end=355
+  _globals['_WARM']._serialized_start=357
+  _globals['_WARM']._serialized_end=419
+  _globals['_OWNERORDER']._serialized_start=421
+  _globals['_OWNERORDER']._serialized_end=488
+  _globals['_STATUS']._serialized_start=491
+  _globals['_STATUS']._serialized_end=671
 # @@protoc_insertion_point(module_scope)

@@ -71,12 +71,14 @@ class Join(_message.Message):
     def __init__(self, roles: _Optional[_Iterable[_Union[Role, str]]] = ..., tier: _Optional[int] = ..., capabilities: _Optional[_Union[Capabilities, _Mapping]] = ..., addresses: _Optional[_Iterable[str]] = ..., tls_fingerprint: _Optional[bytes] = ..., schema_hash: _Optional[bytes] = ..., nonce: _Optional[int] = ...) -> None: ...
 
 class Withdraw(_message.Message):
-    __slots__ = ("epoch", "reason")
+    __slots__ = ("epoch", "reason", "nonce")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     reason: str
-    def __init__(self, epoch: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    nonce: int
+    def __init__(self, epoch: _Optional[int] = ..., reason: _Optional[str] = ..., nonce: _Optional[int] = ...) -> None: ...
 
 class Warm(_message.Message):
     __slots__ = ("epoch", "param_round", "param_root")
