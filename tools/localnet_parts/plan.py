@@ -74,7 +74,7 @@ def make_run_config(
     if is_centralized:
         values["committee"]["authorities"] = (identity_of(plan.seed, 0).peer_id,)
     for change in changes:
-        _apply(values, change)
+        apply_change(values, change)
     return check_run_config(values, "this network's configuration")
 
 
@@ -93,7 +93,8 @@ def write_run_file(config: RunConfig, path: Path) -> None:
     write_atomically(path, "\n".join([*toml_lines(config), ""]).encode())
 
 
-def _apply(values: dict[str, Any], change: str) -> None:
+def apply_change(values: dict[str, Any], change: str) -> None:
+    """Change what SECTION.KEY=VALUE says; ConfigError if there is no such section."""
     key, separator, text = change.partition("=")
     *sections, name = key.strip().split(".")
     if not separator or not sections:
