@@ -17,7 +17,13 @@ _MOST = {"rss": 1.0, "files": 8.0, "threads": 1.0, "tasks": 4.0, "objects": 2000
 
 @pytest.mark.long
 def test_a_peer_does_not_grow() -> None:
-    bench = [sys.executable, str(ROOT / "tools" / "bench"), "endurance", "--rounds", str(_ROUNDS)]
+    bench = [
+        sys.executable,
+        str(ROOT / "tools" / "_bench.py"),
+        "endurance",
+        "--rounds",
+        str(_ROUNDS),
+    ]
     done = subprocess.run(bench, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stderr
     figures = {one["figure"]: one for one in map(json.loads, done.stdout.splitlines())}
