@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from psyche_p2p.cli.signals import until_told_to_stop
+from psyche_p2p.errors import ConfigError
 from psyche_p2p.identity import Identity
 from psyche_p2p.keyfile import load_key
 from psyche_p2p.log import get_logger
@@ -80,11 +81,21 @@ def bootstrap(
     config = DaemonConfig(
         identity=load_key(key_path) if key_path else Identity.generate(),
         listen=tuple(require_address(text) for text in listen) or EVERY_ADDRESS,
-        announce=tuple(require_address(text) for text in announce),
+        announce=tuple(_require_announceable(text) for text in announce),
         relay_service=relay,
     )
     others = tuple(require_peer_address(text) for text in peers)
     asyncio.run(until_told_to_stop(_serve(config, others, relay_port, as_json)))
+
+
+def _require_announceable(text: str) -> Multiaddr:
+    address = require_address(text)
+    if address.port == 0:
+        raise ConfigError(
+            f"--announce {text}: nobody can dial port 0",
+            "announce the port that is forwarded here, and --listen at that one",
+        )
+    return address
 
 
 async def _serve(

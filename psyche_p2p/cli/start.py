@@ -54,7 +54,8 @@ _SHARED = (
     click.option(
         "--announce",
         metavar="HOST",
-        help="The address others should use, when it is not the machine's own (behind a router).",
+        help="The address others should use, when it is not the machine's own (behind a router): "
+        "with the ports of --listen, which the router has to forward.",
     ),
     click.option(
         "--reach",
@@ -214,13 +215,19 @@ def _options(shared: dict[str, Any], **own: Any) -> PeerOptions:
             "--relay and --reach relay contradict each other",
             "a machine that nobody can dial cannot relay: leave out one of them",
         )
+    listen = parse_listen(shared["listen"])
+    if shared["announce"] and not listen.port and reach.how is not Reached.RELAY:
+        raise ConfigError(
+            f"--announce {shared['announce']} without a port in --listen: nobody could dial it",
+            f"forward a port and its neighbours, and give it: --listen {listen.host}:4001",
+        )
     home: Path = shared["home"].expanduser()
     return PeerOptions(
         home=home,
         bootstrap=parse_bootstrap(shared["bootstrap"]),
         run=shared["run"],
         run_file=shared["run_file"],
-        listen=parse_listen(shared["listen"]),
+        listen=listen,
         announce=shared["announce"],
         events=shared["events"] or home / "events.jsonl",
         store_bytes=int(shared["store_gb"] * 1e9),

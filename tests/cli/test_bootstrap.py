@@ -79,3 +79,18 @@ def test_a_malformed_address_is_one_line_and_exit_code_3() -> None:
     assert "'tcq' is not a protocol this peer speaks; write it like" in line
     code, line = refused("bootstrap", "--peer", "/ip4/127.0.0.1/tcp/1")
     assert (code, "does not say which peer" in line) == (ExitCode.CONFIG, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("bootstrap", "--announce", "/ip4/203.0.113.7/tcp/0"),
+        ("start", "--run-file", "run.toml", "--announce", "203.0.113.7"),
+        ("witness", "--run-file", "run.toml", "--announce", "203.0.113.7", "--listen", "0.0.0.0"),
+    ],
+)
+def test_an_address_to_give_to_others_needs_a_port(words: tuple[str, ...]) -> None:
+    code, line = refused(*words)
+    assert code is ExitCode.CONFIG
+    assert line.startswith("error: --announce ")
+    assert "--listen" in line
