@@ -90,3 +90,8 @@ class AntiEntropy:
     def on_success(self, peer: PeerId) -> None:
         """An exchange went well: what was before is forgiven."""
         self._strikes.pop(peer, None)
+
+    def forgive(self, peer: PeerId) -> None:
+        """It is reached another way now: what failed before says nothing."""
+        self._strikes.pop(peer, None)
+        self._shunned_until.pop(peer, None)

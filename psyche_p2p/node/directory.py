@@ -44,7 +44,7 @@ class Directory:
         self._discovery = discovery
         self._trust = trust
         self._on_trust = on_trust
-        self.on_moved: Callable[[PeerId], None] = lambda _: None
+        self.on_moved: list[Callable[[PeerId], None]] = []
         """Called when a known peer is reached another way than before."""
         self._found: dict[PeerId, FoundPeer] = {}
         self._pinned: dict[PeerId, PinnedCertificate] = {}
@@ -127,7 +127,8 @@ class Directory:
         if known is not None and known.record.certificate == record.certificate:
             self._found[peer] = found
             if known.record.bulk_addresses != record.bulk_addresses:
-                self.on_moved(peer)
+                for tell in self.on_moved:
+                    tell(peer)
                 self._has_news.set()
             return
         try:

@@ -159,6 +159,7 @@ class Participation:
             around.config.network.anti_entropy_s,
             random.SystemRandom().choice,
         )
+        around.directory.on_moved.append(core.forgive)
         reconciler = Reconciler(
             around.statements,
             core,

@@ -164,7 +164,7 @@ class Peer:
         self._bulk.swarm.book.on_lie = lambda peer, what: self._emit(events.Accused(peer, what))
         self._directory = self._directory_of(self._run_id)
         self._comparison = Comparison(self._told, self._bulk.joiner_client, self._directory)
-        self._directory.on_moved = self._bulk.swarm.book.forgive
+        self._directory.on_moved.append(self._bulk.swarm.book.forgive)
         self._voice = Voice(
             IdentitySigner(self._identity, self._run_id),
             Promises.open(self._folder.promises),

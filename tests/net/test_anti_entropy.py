@@ -165,6 +165,17 @@ def test_a_member_that_fails_thrice_is_left_alone_for_a_while() -> None:
     assert core.on_due([BOB.peer_id], 70.0) == BOB.peer_id
 
 
+def test_whoever_has_moved_is_asked_at_once() -> None:
+    core = AntiEntropy(make_pool(), 1.0, Random(0).choice)
+    for second in range(3):
+        core.on_failure(BOB.peer_id, second)
+    assert core.on_due([BOB.peer_id], 3.0) is None
+    core.forgive(BOB.peer_id)
+    assert core.on_due([BOB.peer_id], 4.0) == BOB.peer_id
+    core.on_failure(BOB.peer_id, 5.0)
+    assert core.on_due([BOB.peer_id], 6.0) == BOB.peer_id
+
+
 def test_with_no_members_there_is_nothing_to_do() -> None:
     nobody: list[PeerId] = []
     core = AntiEntropy(make_pool(), 1.0, Random(0).choice)
