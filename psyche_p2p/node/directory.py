@@ -45,7 +45,7 @@ class Directory:
         self._trust = trust
         self._on_trust = on_trust
         self.on_moved: list[Callable[[PeerId], None]] = []
-        """Called when a known peer is reached another way than before."""
+        """Called when a known peer is reached another way than before, or lets us in now."""
         self._found: dict[PeerId, FoundPeer] = {}
         self._pinned: dict[PeerId, PinnedCertificate] = {}
         self._wanted: dict[PeerId, bytes] = {}
@@ -57,9 +57,14 @@ class Directory:
         """Trust who is in the run now."""
         joins = _participants(state).items()
         wanted: dict[PeerId, bytes] = {peer: join.tls_fingerprint for peer, join in joins}
-        if wanted != self._wanted:
-            self._wanted = wanted
-            self._is_stale.set()
+        if wanted == self._wanted:
+            return
+        is_let_in = self._me in wanted and self._me not in self._wanted
+        self._wanted = wanted
+        self._is_stale.set()
+        if is_let_in:
+            for peer in wanted:
+                self._tell_of(peer)
 
     def members(self) -> dict[PeerId, Contact]:
         """Those we trust and can ask as a member, ourselves left out."""
@@ -127,8 +132,7 @@ class Directory:
         if known is not None and known.record.certificate == record.certificate:
             self._found[peer] = found
             if known.record.bulk_addresses != record.bulk_addresses:
-                for tell in self.on_moved:
-                    tell(peer)
+                self._tell_of(peer)
                 self._has_news.set()
             return
         try:
@@ -138,6 +142,10 @@ class Directory:
             return
         self._found[peer], self._pinned[peer] = found, pinned
         self._has_news.set()
+
+    def _tell_of(self, peer: PeerId) -> None:
+        for tell in self.on_moved:
+            tell(peer)
 
     async def _apply_trust(self) -> None:
         trusted = frozenset(
