@@ -22,6 +22,7 @@ from psyche_p2p.net.bulk_client import BulkClient, Contact
 from psyche_p2p.node.bulk_plane import Told
 from psyche_p2p.node.directory import Directory
 
+NOT_TOLD = "it has not told what its data are"
 DocumentT = TypeVar("DocumentT")
 _log = get_logger(__name__)
 
@@ -50,7 +51,10 @@ class Comparison:
         return "" if found is None else self._describe_manifest(found)
 
     async def explain(self, peer: PeerId, schema: SchemaHash) -> str:
-        """Why a peer with this schema would begin the run with something else; '' if unknown."""
+        """Why a peer with this schema would begin the run with something else; '' if unknown.
+
+        It may not have been found yet, or not answer: that is said instead.
+        """
         door = self._directory.open_doors().get(peer)
         doors = [] if door is None else [door]
         ours = schema_hash(self._ours.model_schema)
@@ -60,7 +64,7 @@ class Comparison:
                 filter(None, [f"its schema is {schema.hex()}, ours {ours.hex()}", field])
             )
         found = await self._first(doors, self._ask_manifest, lambda _: True)
-        return "" if found is None else self._describe_manifest(found)
+        return NOT_TOLD if found is None else self._describe_manifest(found)
 
     def _doors(self) -> Sequence[Contact]:
         return list(self._directory.open_doors().values())

@@ -18,6 +18,7 @@ from psyche_p2p.coordinator.logfile import LogHead
 from psyche_p2p.ids import BlockHash, PeerId, SchemaHash, short_id
 from psyche_p2p.log import get_logger
 from psyche_p2p.node.beginning import Beginnings
+from psyche_p2p.node.comparison import NOT_TOLD
 from psyche_p2p.node.timers import Timers
 from psyche_p2p.node.voice import Voice
 from psyche_p2p.node.wal import FileWal
@@ -146,7 +147,7 @@ class FoundingWork:
         try:
             cause = await asyncio.wait_for(self._explain_unlike(peer, schema), _EXPLAIN_S)
         except asyncio.TimeoutError:
-            cause = ""
+            cause = NOT_TOLD
         _log.warning(
             "another has signed another beginning of this run than we",
             peer=short_id(peer),
